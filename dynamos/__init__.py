@@ -1,0 +1,1 @@
+"""DYNAMOS: dynamically adaptive microservices for data exchange between organisations."""
