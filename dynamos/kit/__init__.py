@@ -1,0 +1,1 @@
+"""Clocks, bounded waits, processes and errors: what every room may use."""

@@ -1,0 +1,1 @@
+"""What there is: parties, agreements, archetypes, services, requests, decisions, plans and jobs. Pure values."""

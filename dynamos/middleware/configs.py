@@ -1,0 +1,71 @@
+"""What each unit is started with: one JSON file that only this unit can read. It holds no other party's affairs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dynamos.kit.credentials import Credentials
+from dynamos.model.profiles import Settings
+from dynamos.model.values import Name, Value
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dynamos.model.agreements import Agreement
+    from dynamos.model.archetypes import Archetype
+    from dynamos.model.datasets import DataSet
+    from dynamos.model.marketplaces import Party
+    from dynamos.model.request_types import RequestType
+    from dynamos.model.services import Service
+
+
+class UnitConfig(Value):
+    """What every unit has: its name, its folder, its credentials, where the bus is, and whose tokens it accepts.
+
+    `folder` holds certificate.pem, key.pem, authority.pem and the unit's logs and scratch. `jwks` is the path of the
+    public keys of the issuer of bearer tokens.
+    """
+
+    name: Name
+    marketplace: Name
+    folder: Path
+    bus: str
+    jwks: Path
+    settings: Settings = Settings()
+
+    @property
+    def credentials(self) -> Credentials:
+        return Credentials(self.folder / "certificate.pem", self.folder / "key.pem", self.folder / "authority.pem")
+
+
+class AgentConfig(UnitConfig):
+    """A party's agent. `data` is the folder that the paths of `party.data` are relative to; `port` 0 takes a free one.
+
+    `orchestrator` is the path of the certificate whose key signs grants.
+    """
+
+    party: Party
+    agreement: Agreement
+    data_sets: dict[Name, DataSet]
+    data: Path
+    host: str = "127.0.0.1"
+    port: int = 0
+    orchestrator: Path
+
+
+class OrchestratorConfig(UnitConfig):
+    """The orchestrator: what the marketplace shares."""
+
+    parties: tuple[Name, ...]
+    archetypes: dict[Name, Archetype]
+    request_types: dict[Name, RequestType]
+    services: dict[Name, Service]
+
+
+class ApiConfig(UnitConfig):
+    """The HTTP API and its gateway for results."""
+
+    parties: tuple[Name, ...]
+    host: str = "127.0.0.1"
+    port: int = 0
+    orchestrator: Path

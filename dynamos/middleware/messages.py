@@ -1,0 +1,153 @@
+"""What the units say to each other over the bus. The subject of each message is in its docstring."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from dynamos.model.values import Name, Value
+
+if TYPE_CHECKING:
+    from dynamos.model.decisions import Decision
+    from dynamos.model.jobs import Job
+    from dynamos.model.plans import Plan
+    from dynamos.model.requests import Request
+
+Kind = Literal["archetypes", "requestTypes", "microservices", "policyEnforcer", "datasets", "parties"]
+
+
+class Submit(Value):
+    """`orchestrator.submit`, API -> orchestrator: run this. Answer: Submitted.
+
+    `token` is the requestor's own bearer token, which every agent checks again; `gateway` is the address where the
+    API takes the results' streams.
+    """
+
+    job: str
+    request: Request
+    token: str = ""
+    gateway: str
+    trace: dict[str, str] = Field(default_factory=dict)
+
+
+class Submitted(Value):
+    """The job as it is once every part has started. Raised instead: Refused (facts: decision), Unavailable,
+    Conflict."""
+
+    job: Job
+
+
+class Check(Value):
+    """`orchestrator.check`, API -> orchestrator: would this run, and how? Answer: Checked."""
+
+    request: Request
+    token: str = ""
+
+
+class Checked(Value):
+    """The decision, and the plan if there is one, else why not."""
+
+    decision: Decision
+    plan: Plan | None = None
+    error: dict[str, Any] | None = None
+
+
+class CancelJob(Value):
+    """`orchestrator.cancel`, API -> orchestrator. Answer: Submitted, with the job as it is then."""
+
+    job: str
+    reason: str
+
+
+class FindJobs(Value):
+    """`orchestrator.jobs`, API -> orchestrator: one job, or the newest ones of a user (of everybody if empty)."""
+
+    job: str = ""
+    user: str = ""
+    limit: int = 100
+
+
+class FoundJobs(Value):
+    """Jobs, newest first."""
+
+    jobs: tuple[Job, ...] = ()
+
+
+class Look(Value):
+    """`orchestrator.look`, API -> orchestrator: read the knowledge base. Answer: Seen. Raises NotFound for one name."""
+
+    kind: Kind
+    name: str = ""
+
+
+class Seen(Value):
+    """The values, each in its own JSON form, in the order of their names, with the revision of each."""
+
+    items: tuple[dict[str, Any], ...] = ()
+    revisions: tuple[int, ...] = ()
+
+
+class Change(Value):
+    """`orchestrator.change`, API -> orchestrator: write one value. Answer: Changed.
+
+    An agreement goes on to its party's agent (`agent.<PARTY>.agreement`, the same message), which checks `token`.
+    `value` None removes it. With `revision`, only if that is still the last one.
+    """
+
+    kind: Kind
+    name: str
+    value: dict[str, Any] | None
+    revision: int | None = None
+    token: str = ""
+
+
+class Changed(Value):
+    """The revision after the change."""
+
+    revision: int
+
+
+class JobEvent(Value):
+    """`job.<id>`, orchestrator -> whoever listens: a job changed state, or one of its parts ended."""
+
+    event: str
+    job: Job
+
+
+class StartPart(Value):
+    """`agent.<PARTY>.start`, orchestrator -> agent: run your part. Answer: Started.
+
+    `grant` is a signed Grant; the request is the requestor's, and its digest is in the grant.
+    """
+
+    grant: str
+    request: Request
+    token: str = ""
+    trace: dict[str, str] = Field(default_factory=dict)
+
+
+class Started(Value):
+    """The part runs; `start_ms` is from the grant's arrival to the first service running."""
+
+    start_ms: float
+    isolation: tuple[str, ...]
+
+
+class EndPart(Value):
+    """`agent.<PARTY>.end`, orchestrator -> agent: stop this job's part now. Answer: empty. Then a PartReport follows on
+    `report.<PARTY>`, as for every part that ends."""
+
+    job: str
+    code: str
+    reason: str
+
+
+class Presence(Value):
+    """`presence` bucket, key = party: who is there. `instance` is new for every start of the agent."""
+
+    party: Name
+    instance: str
+    address: str
+    active_since: str
+    config_updated: str
+    isolation: tuple[str, ...] = ()
+    version: str = ""

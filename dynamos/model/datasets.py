@@ -1,0 +1,79 @@
+"""Data sets: tables, columns, what is sensitive in them; and where a party keeps them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from dynamos.model.values import Name, Value
+
+Method = Literal["truncate", "mask", "hash", "generalise", "drop"]
+
+
+class Rule(Value):
+    """How one sensitive column is anonymised: `size` is characters kept (truncate, mask) or a bin's width
+    (generalise)."""
+
+    method: Method
+    size: int | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        """Accept "truncate:4" for {method: truncate, size: 4}."""
+        if isinstance(value, str):
+            method, _, size = value.partition(":")
+            return {"method": method, "size": int(size)} if size else {"method": method}
+        return value
+
+
+class Column(Value):
+    """One column: its SQL type, and the rule that anonymises it (none: not sensitive)."""
+
+    type: str = ""
+    rule: Rule | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return {"type": value} if isinstance(value, str) else value
+
+
+class Table(Value):
+    """Columns by name. Empty in a file: the party's agent reads them from the data."""
+
+    columns: dict[str, Column] = Field(default_factory=dict)
+
+
+class DataSet(Value):
+    """Tables that belong together, and how their files are written."""
+
+    name: Name
+    type: Literal["csv", "parquet", "duckdb", "sqlite"] = "csv"
+    delimiter: str = ","
+    tables: dict[str, Table] = Field(default_factory=dict)
+    description: str = ""
+
+    @field_validator("tables", mode="before")
+    @classmethod
+    def _names_only(cls, value: Any) -> Any:
+        """Accept a list of table names, as upstream's datasets.json has it."""
+        return {name: {} for name in value} if isinstance(value, list) else value
+
+    def rules(self) -> dict[str, dict[str, Rule]]:
+        """Give the anonymisation rules as table -> column -> rule."""
+        found = {
+            name: {column: facts.rule for column, facts in table.columns.items() if facts.rule}
+            for name, table in self.tables.items()
+        }
+        return {name: rules for name, rules in found.items() if rules}
+
+
+class Source(Value):
+    """Where one table of a data set lies at one party: a file, relative to the party's data folder."""
+
+    path: str
+    type: Literal["csv", "parquet", "duckdb", "sqlite"] | None = None
+    delimiter: str | None = None
+    table: str | None = None

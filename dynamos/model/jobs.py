@@ -1,0 +1,127 @@
+"""Jobs: requests under execution, their states, and what each step used."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from dynamos.kit.errors import Conflict
+from dynamos.model.values import Name, Value
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from dynamos.model.decisions import Decision
+    from dynamos.model.plans import Part, Plan
+    from dynamos.model.requests import Request
+
+
+class State(StrEnum):
+    """Where a job, or one of its parts, is in its life."""
+
+    SUBMITTED = "submitted"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+    @property
+    def final(self) -> bool:
+        return self not in (State.SUBMITTED, State.RUNNING)
+
+
+# (state, event) -> next state. What is not in the table does not happen.
+TRANSITIONS: dict[tuple[State, str], State] = {
+    (State.SUBMITTED, "start"): State.RUNNING,
+    (State.SUBMITTED, "fail"): State.FAILED,
+    (State.SUBMITTED, "cancel"): State.CANCELLED,
+    (State.SUBMITTED, "lose"): State.LOST,
+    (State.RUNNING, "succeed"): State.SUCCEEDED,
+    (State.RUNNING, "fail"): State.FAILED,
+    (State.RUNNING, "cancel"): State.CANCELLED,
+    (State.RUNNING, "lose"): State.LOST,
+}
+
+
+def step_state(state: State, event: str) -> State:
+    """Give the state after `event`. Raises Conflict where the event cannot happen in this state."""
+    try:
+        return TRANSITIONS[state, event]
+    except KeyError:
+        raise Conflict(f"a job that is {state} cannot {event}") from None
+
+
+class Usage(Value):
+    """What one step used: wall time and CPU in seconds, peak memory in bytes, rows and bytes that it wrote."""
+
+    step: str
+    party: Name
+    service: Name
+    started: datetime | None = None
+    start_ms: float = 0.0
+    wall_ms: float = 0.0
+    cpu_ms: float = 0.0
+    peak_bytes: int = 0
+    exit: int = 0
+    isolation: tuple[str, ...] = ()
+
+
+class Transfer(Value):
+    """What one stream carried from a party to another."""
+
+    edge: str
+    rows: int = 0
+    bytes: int = 0
+    wall_ms: float = 0.0
+
+
+class PartReport(Value):
+    """How a part ended at its party: told to the orchestrator once."""
+
+    job: str
+    party: Name
+    state: State
+    error: dict[str, Any] | None = None
+    usages: tuple[Usage, ...] = ()
+    transfers: tuple[Transfer, ...] = ()
+
+
+class Grant(Value):
+    """Permission for one job part, signed by the orchestrator, good once and until `expires`.
+
+    `part` is the whole piece; `chain` its digest, which the party compares with its own planning; `addresses` tells
+    where each other party (and the requestor's gateway) takes streams.
+    """
+
+    id: str
+    job: str
+    party: Name
+    chain: str
+    revision: str
+    part: Part
+    request: str
+    archetypes: dict[Name, Name]
+    compute: dict[Name, Name]
+    addresses: dict[str, str] = Field(default_factory=dict)
+    expires: datetime
+
+
+class Job(Value):
+    """The record of one job in the knowledge base."""
+
+    id: str
+    user: str
+    state: State
+    request: Request
+    decision: Decision
+    plan: Plan | None = None
+    submitted: datetime
+    ended: datetime | None = None
+    deadline: datetime | None = None
+    trace: str = ""
+    error: dict[str, Any] | None = None
+    parts: dict[Name, PartReport] = Field(default_factory=dict)
+    timings: dict[str, float] = Field(default_factory=dict)

@@ -1,0 +1,55 @@
+"""Profiles: the file that describes a testbed and the marketplace on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from dynamos.model.services import Limits
+from dynamos.model.units import Duration, Size
+from dynamos.model.values import Name, Value
+
+if TYPE_CHECKING:
+    from dynamos.model.datasets import Source
+
+
+class Site(Value):
+    """A place with nodes, and the parties that work there."""
+
+    name: Name
+    parties: tuple[Name, ...] = ()
+
+
+class Settings(Value):
+    """What the middleware may do. `open` accepts requests without a token: for demonstrations of upstream's scripts
+    only."""
+
+    open: bool = False
+    api_port: int = Field(default=0, ge=0, le=65535)
+    deadline: Duration = Duration.parse("60s")
+    max_deadline: Duration = Duration.parse("30m")
+    concurrent_jobs: int = Field(default=8, ge=1)
+    waiting_jobs: int = Field(default=256, ge=0)
+    result_memory: Size = Size.parse("8MiB")
+    result_disk: Size = Size.parse("4GiB")
+    result_age: Duration = Duration.parse("15m")
+    limits: Limits = Limits()
+    isolation: Literal["required", "preferred"] = "preferred"
+    issuer: str = ""
+    telemetry: str = ""
+
+
+class Profile(Value):
+    """A testbed and the marketplace on it. `data` says where parties' tables lie where the marketplace does not."""
+
+    name: Name
+    description: str = ""
+    driver: Literal["processes"] = "processes"
+    marketplace: str
+    sites: dict[Name, Site] = Field(default_factory=dict)
+    settings: Settings = Settings()
+    data: dict[Name, dict[Name, dict[str, Source]]] = Field(default_factory=dict)
+    admins: dict[Name, tuple[str, ...]] = Field(default_factory=dict)
+    duties: dict[Name, dict[Name, tuple[Name, ...]]] = Field(default_factory=dict)
+    rules: dict[Name, dict[str, dict[str, str]]] = Field(default_factory=dict)
