@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import Field
+
 from dynamos.model.values import Name, Value
 
 if TYPE_CHECKING:
