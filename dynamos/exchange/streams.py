@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+import pyarrow as pa
 
-    from dynamos.kit.errors import DynamosError
+from dynamos.kit.errors import DynamosError
 
 
 @dataclass(frozen=True, slots=True)

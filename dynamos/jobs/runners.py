@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from dynamos.kit.errors import DynamosError
-    from dynamos.model.jobs import Usage
-    from dynamos.model.plans import Part
-    from dynamos.model.services import Service
+from dynamos.kit.errors import DynamosError
+from dynamos.model.jobs import Usage
+from dynamos.model.plans import Part
+from dynamos.model.services import Service
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dynamos.knowledge.buses import Bus
-    from dynamos.knowledge.stores import Store
+from dynamos.knowledge.buses import Bus
+from dynamos.knowledge.stores import Store
 
 SHARED = "shared"
 """Archetypes, request types, services: read by all, written by the orchestrator."""

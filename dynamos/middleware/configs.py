@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from dynamos.kit.credentials import Credentials
+from dynamos.model.agreements import Agreement
+from dynamos.model.archetypes import Archetype
+from dynamos.model.datasets import DataSet
+from dynamos.model.marketplaces import Party
 from dynamos.model.profiles import Settings
+from dynamos.model.request_types import RequestType
+from dynamos.model.services import Service
 from dynamos.model.values import Name, Value
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from dynamos.model.agreements import Agreement
-    from dynamos.model.archetypes import Archetype
-    from dynamos.model.datasets import DataSet
-    from dynamos.model.marketplaces import Party
-    from dynamos.model.request_types import RequestType
-    from dynamos.model.services import Service
 
 
 class UnitConfig(Value):

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
+from dynamos.model.decisions import Decision
+from dynamos.model.jobs import Job
+from dynamos.model.plans import Plan
+from dynamos.model.requests import Request
 from dynamos.model.values import Name, Value
-
-if TYPE_CHECKING:
-    from dynamos.model.decisions import Decision
-    from dynamos.model.jobs import Job
-    from dynamos.model.plans import Plan
-    from dynamos.model.requests import Request
 
 Kind = Literal["archetypes", "requestTypes", "microservices", "policyEnforcer", "datasets", "parties"]
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import datetime
 
 from pydantic import Field
 
 from dynamos.model.values import Name, Value
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 
 class Relation(Value):

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 
 from dynamos.kit.errors import Conflict
+from dynamos.model.decisions import Decision
+from dynamos.model.plans import Part, Plan
+from dynamos.model.requests import Request
 from dynamos.model.values import Name, Value
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from dynamos.model.decisions import Decision
-    from dynamos.model.plans import Part, Plan
-    from dynamos.model.requests import Request
 
 
 class State(StrEnum):

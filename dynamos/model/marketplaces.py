@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
+from dynamos.model.agreements import Agreement
+from dynamos.model.archetypes import Archetype
+from dynamos.model.datasets import DataSet, Source
+from dynamos.model.request_types import RequestType
+from dynamos.model.services import Service
 from dynamos.model.values import Name, Value
-
-if TYPE_CHECKING:
-    from dynamos.model.agreements import Agreement
-    from dynamos.model.archetypes import Archetype
-    from dynamos.model.datasets import DataSet, Source
-    from dynamos.model.request_types import RequestType
-    from dynamos.model.services import Service
 
 
 class Party(Value):

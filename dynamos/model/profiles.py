@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
+from dynamos.model.datasets import Source
 from dynamos.model.services import Limits
 from dynamos.model.units import Duration, Size
 from dynamos.model.values import Name, Value
-
-if TYPE_CHECKING:
-    from dynamos.model.datasets import Source
 
 
 class Site(Value):

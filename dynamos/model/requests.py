@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
+from dynamos.model.units import Duration
 from dynamos.model.values import Name, Value
-
-if TYPE_CHECKING:
-    from dynamos.model.units import Duration
 
 
 class User(Value):
