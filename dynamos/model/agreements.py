@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dynamos.model.values import Name, Value
 
@@ -26,6 +26,12 @@ class Relation(Value):
     algorithms: tuple[str, ...] | None = None
     duties: tuple[Name, ...] = ()
     valid_until: datetime | None = None
+
+    @field_validator("valid_until")
+    @classmethod
+    def _in_utc(cls, value: datetime | None) -> datetime | None:
+        """Read a time without a zone as UTC, so that it can be compared with the clock."""
+        return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
 
 
 class Agreement(Value):

@@ -16,15 +16,15 @@ class Rule(Value):
     (generalise)."""
 
     method: Method
-    size: int | None = None
+    size: int | None = Field(default=None, ge=1, le=10**9)
 
     @model_validator(mode="before")
     @classmethod
     def _short_form(cls, value: Any) -> Any:
         """Accept "truncate:4" for {method: truncate, size: 4}."""
         if isinstance(value, str):
-            method, _, size = value.partition(":")
-            return {"method": method, "size": int(size)} if size else {"method": method}
+            method, colon, size = value.partition(":")
+            return {"method": method, "size": size} if colon else {"method": method}
         return value
 
 
@@ -37,6 +37,7 @@ class Column(Value):
     @model_validator(mode="before")
     @classmethod
     def _short_form(cls, value: Any) -> Any:
+        """Accept "BIGINT" for {type: BIGINT}."""
         return {"type": value} if isinstance(value, str) else value
 
 
@@ -77,3 +78,9 @@ class Source(Value):
     type: Literal["csv", "parquet", "duckdb", "sqlite"] | None = None
     delimiter: str | None = None
     table: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        """Accept "flights.parquet" for {path: flights.parquet}."""
+        return {"path": value} if isinstance(value, str) else value

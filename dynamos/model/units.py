@@ -10,6 +10,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 _FORM = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Zµ]*)\s*")
+_LARGEST = 1e18
 
 
 class Quantity(float):
@@ -22,24 +23,28 @@ class Quantity(float):
     @classmethod
     def parse(cls, text: str | float) -> Self:
         """Read "70ms" or a plain number in the base unit. Raises ValueError that names the known units."""
+        if isinstance(text, bool) or not isinstance(text, str | int | float):
+            raise ValueError(f"expected a {cls.__name__.lower()} like {cls.example!r}")  # noqa: TRY004  pydantic's word
         if isinstance(text, int | float):
-            number = float(text)
-            if not 0 <= number < float("inf"):
-                raise ValueError(f"{text!r} is not a finite number of {cls.base} from 0 on")
-            return cls(number)
+            if not 0 <= text <= _LARGEST:
+                raise ValueError(f"{text!r} is not a number of {cls.base} from 0 to {_LARGEST:g}")
+            return cls(text)
         found = _FORM.fullmatch(text)
         factor = cls.units.get(found[2] or cls.base) if found else None
         if found is None or factor is None:
             known = ", ".join(cls.units)
             raise ValueError(f"{text!r} is not a {cls.__name__.lower()} like {cls.example!r} (units: {known})")
-        return cls(float(found[1]) * factor)
+        number = float(found[1]) * factor
+        if number > _LARGEST:
+            raise ValueError(f"{text!r} is more than {_LARGEST:g}{cls.base}")
+        return cls(number)
 
     def __str__(self) -> str:
         for unit, factor in sorted(self.units.items(), key=lambda item: -item[1]):
             number = float(self) / factor
             if number >= 1 and abs(number - round(number, 3)) < 1e-9:  # noqa: PLR2004
-                return f"{number:g}{unit}"
-        return f"{float(self):g}{self.base}"
+                return f"{round(number, 3):.15g}{unit}"
+        return f"{float(self):.15g}{self.base}"
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
