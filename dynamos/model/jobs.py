@@ -16,11 +16,12 @@ from dynamos.model.values import Name, Value
 
 
 class State(StrEnum):
-    """Where a job, or one of its parts, is in its life."""
+    """Where a job, or one of its parts, is in its life. PARTIAL: some results are complete, others failed."""
 
     SUBMITTED = "submitted"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
+    PARTIAL = "partial"
     FAILED = "failed"
     CANCELLED = "cancelled"
     LOST = "lost"
@@ -37,6 +38,7 @@ TRANSITIONS: dict[tuple[State, str], State] = {
     (State.SUBMITTED, "cancel"): State.CANCELLED,
     (State.SUBMITTED, "lose"): State.LOST,
     (State.RUNNING, "succeed"): State.SUCCEEDED,
+    (State.RUNNING, "succeed-partly"): State.PARTIAL,
     (State.RUNNING, "fail"): State.FAILED,
     (State.RUNNING, "cancel"): State.CANCELLED,
     (State.RUNNING, "lose"): State.LOST,

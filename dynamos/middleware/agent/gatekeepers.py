@@ -1,0 +1,137 @@
+"""What a party checks before it runs anything: it trusts neither the orchestrator nor the network with its data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from dynamos.kit.clocks import Clock
+from dynamos.kit.errors import BadInput, Refused
+from dynamos.middleware.configs import AgentConfig
+from dynamos.middleware.identity import grants
+from dynamos.middleware.identity.spent import SpentGrants
+from dynamos.middleware.messages import StartPart
+from dynamos.middleware.views import SharedView
+from dynamos.model.agreements import Agreement
+from dynamos.model.datasets import DataSet
+from dynamos.model.decisions import ProviderDecision
+from dynamos.model.jobs import Grant
+from dynamos.model.requests import Request
+from dynamos.planning import parts
+from dynamos.policy.engines import PolicyEngine
+
+
+class Identity(Protocol):
+    """Who holds a token."""
+
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """A grant that holds, and what the party's own agreement says (None: the party only computes)."""
+
+    grant: Grant
+    request: Request
+    decision: ProviderDecision | None
+
+
+@dataclass(slots=True)
+class Policy:
+    """What the party decides with: its agreement at a revision, and the data sets it has."""
+
+    agreement: Agreement
+    revision: int
+    data_sets: dict[str, DataSet]
+
+
+class Gatekeeper:
+    """Turns a StartPart into a Permit, or refuses it."""
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        *,
+        engine: PolicyEngine,
+        shared: SharedView,
+        policy: Policy,
+        verify: Callable[[str], Identity],
+        spent: SpentGrants,
+        clock: Clock,
+    ) -> None:
+        self._config = config
+        self._engine = engine
+        self._shared = shared
+        self._policy = policy
+        self._verify = verify
+        self._spent = spent
+        self._clock = clock
+
+    async def admit(self, message: StartPart) -> Permit:
+        """Check grant, requestor, agreement and chain. Raises Unauthenticated, Refused or BadInput.
+
+        The grant is spent last: a start that is refused for another reason may be repeated with the same grant.
+        """
+        party = self._config.name
+        grant = grants.verify(message.grant, self._config.orchestrator, party=party, clock=self._clock)
+        request = message.request
+        if request.digest() != grant.request:
+            raise Refused("the request is not the one that was granted", code="grant-for-another")
+        self._check_requestor(request, message.token)
+        decision = self._decide(request) if party in grant.compute else None
+        self._check_chain(grant, request, decision)
+        await self._spent.spend(grant)
+        return Permit(grant, request, decision)
+
+    def _check_requestor(self, request: Request, token: str) -> None:
+        if self._config.settings.open:
+            return
+        identity = self._verify(token)
+        if identity.user != request.user.user_name:
+            raise Refused(f"the token is not {request.user.user_name!r}'s", code="other-user")
+
+    def _decide(self, request: Request) -> ProviderDecision:
+        party = self._config.name
+        decision = self._engine.decide(
+            request.model_copy(update={"providers": (party,)}),
+            {party: self._policy.agreement},
+            {party: self._policy.data_sets},
+            request_types=self._shared.request_types,
+            services=self._shared.services,
+            archetypes=self._shared.archetypes,
+            now=self._clock.now(),
+            revision=str(self._policy.revision),
+        )
+        own = decision.providers[party]
+        if not own.permitted:
+            reasons = [reason.as_json() for reason in own.reasons]
+            raise Refused(f"{party} does not permit this request", where=party, reasons=reasons)
+        return own
+
+    def _check_chain(self, grant: Grant, request: Request, decision: ProviderDecision | None) -> None:
+        """Plan the own part again: what the orchestrator asks for must be just what the agreement permits."""
+        party = self._config.name
+        if grant.part.digest() != grant.chain:
+            raise BadInput("the grant's chain digest is not its part's", where=party)
+        if decision is None:
+            parts.check_compute(grant.part, self._shared.services)
+            return
+        own = parts.own_part(
+            request,
+            decision,
+            archetypes=grant.archetypes,
+            compute=grant.compute,
+            services=self._shared.services,
+            request_types=self._shared.request_types,
+            archetype_definitions=self._shared.archetypes,
+            job=grant.job,
+            party=party,
+        )
+        if own.digest() != grant.chain:
+            raise Refused(
+                f"the granted chain is not what {party}'s agreement gives",
+                where=party,
+                code="other-chain",
+                hint="archetypes, services or request types changed meanwhile; submit the request again",
+            )

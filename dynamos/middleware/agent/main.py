@@ -1,0 +1,153 @@
+"""Starts the agent of one party. The zygote of the sandbox is forked first, before any thread or event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import signal
+import uuid
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from functools import partial
+
+import dynamos
+from dynamos.exchange.receivers import Receiver
+from dynamos.exchange.senders import Sender
+from dynamos.jobs.sandbox import SandboxRunner
+from dynamos.kit.clocks import SystemClock
+from dynamos.kit.errors import DynamosError
+from dynamos.knowledge import jetstream
+from dynamos.knowledge.bases import PRESENCE, SHARED, KnowledgeBase, bucket_of
+from dynamos.knowledge.presence import announce
+from dynamos.middleware import telemetry
+from dynamos.middleware.agent import agreements
+from dynamos.middleware.agent.agents import Agent
+from dynamos.middleware.agent.catalogues import discover
+from dynamos.middleware.agent.gatekeepers import Gatekeeper, Policy
+from dynamos.middleware.agent.inbox import Inbox
+from dynamos.middleware.configs import AgentConfig
+from dynamos.middleware.identity.spent import SpentGrants
+from dynamos.middleware.identity.tokens import Verifier
+from dynamos.middleware.messages import Change, EndPart, Presence, StartPart
+from dynamos.middleware.views import SharedView, background, follow
+from dynamos.policy.builtin import BuiltIn
+
+log = logging.getLogger(__name__)
+
+
+def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
+    """Run the agent until SIGTERM; call `ready` with its exchange address once it takes work."""
+    runner = SandboxRunner.fork(config)
+    asyncio.run(_serve(config, runner, ready))
+
+
+async def _serve(config: AgentConfig, runner: SandboxRunner, ready: Callable[[str], None]) -> None:
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(runner.close)
+        kb = await jetstream.connect(config.bus, config.credentials, config.name)
+        stack.push_async_callback(kb.close)
+        stack.push_async_callback(telemetry.setup(config.name, kb).close)
+        shared = SharedView()
+        await stack.enter_async_context(background(partial(follow, kb.store(SHARED), "", shared.apply)))
+        agent, receiver = await _agent(config, kb, runner, shared)
+        receiver.start()
+        stack.callback(receiver.close)
+        stack.push_async_callback(agent.close)
+        await _listen(agent, kb, config.name)
+        await stack.enter_async_context(
+            announce(kb.store(PRESENCE), config.name, _presence(config, receiver, runner).as_json())
+        )
+        ready(receiver.address)
+        await stopped.wait()
+
+
+async def _agent(
+    config: AgentConfig, kb: KnowledgeBase, runner: SandboxRunner, shared: SharedView
+) -> tuple[Agent, Receiver]:
+    """Put the agent together from its parts, its agreement and its catalogue."""
+    clock = SystemClock()
+    store = kb.store(bucket_of(config.name))
+    data_sets = await discover(config.party, config.data_sets, config.data)
+    for name, data_set in data_sets.items():
+        await store.put(f"catalogue.{name}", data_set.as_json())
+    agreement, revision = await agreements.seed(store, config.agreement)
+    policy = Policy(agreement, revision, data_sets)
+    verifier = Verifier.load(config.jwks, audience=config.marketplace)
+    inbox = Inbox(config.name, config.orchestrator, clock)
+    gatekeeper = Gatekeeper(
+        config,
+        engine=BuiltIn(),
+        shared=shared,
+        policy=policy,
+        verify=verifier.verify,
+        spent=SpentGrants(store, clock=clock),
+        clock=clock,
+    )
+    agent = Agent(
+        config,
+        kb=kb,
+        runner=runner,
+        sender=Sender(config.credentials),
+        inbox=inbox,
+        gatekeeper=gatekeeper,
+        shared=shared,
+        policy=policy,
+        secret=_secret(config),
+        clock=clock,
+        is_admin=partial(_is_admin, config, verifier),
+    )
+    receiver = Receiver(config.credentials, host=config.host, port=config.port, admit=inbox.admit)
+    return agent, receiver
+
+
+async def _listen(agent: Agent, kb: KnowledgeBase, party: str) -> None:
+    async def start(_: str, message: dict[str, object]) -> dict[str, object]:
+        return (await agent.start(StartPart.model_validate(message))).as_json()
+
+    async def end(_: str, message: dict[str, object]) -> dict[str, object]:
+        await agent.end(EndPart.model_validate(message))
+        return {}
+
+    async def change(_: str, message: dict[str, object]) -> dict[str, object]:
+        return await agent.change_agreement(Change.model_validate(message))
+
+    await kb.bus.listen(f"agent.{party}.start", start)
+    await kb.bus.listen(f"agent.{party}.end", end)
+    await kb.bus.listen(f"agent.{party}.agreement", change)
+
+
+def _presence(config: AgentConfig, receiver: Receiver, runner: SandboxRunner) -> Presence:
+    now = SystemClock().now().isoformat()
+    return Presence(
+        party=config.name,
+        instance=uuid.uuid4().hex,
+        address=receiver.address,
+        active_since=now,
+        config_updated=now,
+        isolation=runner.isolation,
+        version=dynamos.__version__,
+    )
+
+
+def _secret(config: AgentConfig) -> bytes:
+    """Give the party's own secret for pseudonyms, made on first start and never told to anybody."""
+    path = config.folder / "pseudonyms.key"
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_bytes(secrets.token_bytes(32))
+    return path.read_bytes()
+
+
+def _is_admin(config: AgentConfig, verifier: Verifier, token: str) -> bool:
+    if config.settings.open:
+        return True
+    try:
+        identity = verifier.verify(token)
+    except DynamosError as error:
+        log.warning("admin.refused party=%s error=%s", config.name, error)
+        return False
+    return identity.user in config.party.admins and config.name in identity.admin_of

@@ -1,0 +1,1 @@
+"""The orchestrator: decides, plans, grants, and follows every job to its end."""

@@ -1,0 +1,131 @@
+"""Runs one planned job: grants to every party, reports from every party, and the end told to everybody."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from opentelemetry import trace
+
+from dynamos.kit.clocks import Clock
+from dynamos.kit.errors import Cancelled, DynamosError, NotFound, TimedOut, Unavailable
+from dynamos.knowledge.bases import KnowledgeBase
+from dynamos.middleware import telemetry
+from dynamos.middleware.identity import grants
+from dynamos.middleware.messages import EndPart, Presence, StartPart
+from dynamos.middleware.orchestrator.livejobs import LiveJob
+from dynamos.model.jobs import Grant, PartReport, State
+from dynamos.model.plans import REQUESTOR
+
+log = logging.getLogger(__name__)
+tracer = trace.get_tracer("dynamos.orchestrator")
+START_SECONDS = 15.0
+GRACE_SECONDS = 15.0
+RETRY_SECONDS = 0.2
+
+
+class Execution:
+    """Runs the parts of one group of parties; a failure of one ends the others of the group."""
+
+    def __init__(self, live: LiveJob, kb: KnowledgeBase, key: Path, online: dict[str, Presence], clock: Clock) -> None:
+        self._live = live
+        self._kb = kb
+        self._key = key
+        self._online = online
+        self._clock = clock
+
+    async def start(self, group: tuple[str, ...]) -> None:
+        """Start every part of the group at once; where one cannot start, the others are ended."""
+        failures = await asyncio.gather(*(self._start_part(party) for party in group), return_exceptions=True)
+        for party, failure in zip(group, failures, strict=True):
+            if failure is None:
+                continue
+            error = failure if isinstance(failure, DynamosError) else DynamosError(f"{party}: {failure}")
+            if not isinstance(failure, DynamosError):
+                log.error("start.broken job=%s party=%s", self._live.record.id, party, exc_info=failure)
+            error.where = error.where or party
+            self._live.end_part(party, State.FAILED, error)
+            await self._end_part(party, "ended", f"part at {party} did not start")
+
+    async def finish(self, group: tuple[str, ...], deadline: float) -> list[PartReport]:
+        """Give the report of every part of the group; what has not reported by the deadline is lost."""
+        owed = {asyncio.ensure_future(asyncio.shield(self._live.owed(party))): party for party in group}
+        end = asyncio.get_running_loop().time() + deadline + GRACE_SECONDS
+        pending, ended = set(owed), False
+        while pending:
+            left = end - asyncio.get_running_loop().time()
+            done, pending = await asyncio.wait(pending, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                self._lose([owed[task] for task in pending])
+                continue
+            failed = [task.result() for task in done if task.result().state != State.SUCCEEDED]
+            if failed and not ended:
+                ended = True
+                await self._end_others([owed[task] for task in pending], failed[0])
+        return [self._live.owed(party).result() for party in group]
+
+    async def stop(self, code: str, reason: str) -> None:
+        """End every part of the job."""
+        for party in self._live.plan.parties:
+            await self._end_part(party, code, reason)
+
+    async def _start_part(self, party: str) -> None:
+        message = StartPart(
+            grant=grants.sign(self._grant(party), self._key),
+            request=self._live.record.request,
+            token=self._live.submission.token,
+            trace=telemetry.inject(),
+        ).as_json()
+        try:
+            await self._kb.bus.request(f"agent.{party}.start", message, within=START_SECONDS)
+        except Unavailable:
+            # Nobody took the message, so nothing runs yet and the grant is unspent: once more.
+            await asyncio.sleep(RETRY_SECONDS)
+            await self._kb.bus.request(f"agent.{party}.start", message, within=START_SECONDS)
+
+    def _grant(self, party: str) -> Grant:
+        job, plan = self._live.record, self._live.plan
+        part = plan.part(party)
+        neighbours = {edge.target_party for edge in part.outgoing}
+        addresses = {name: self._online[name].address for name in neighbours if name != REQUESTOR}
+        if REQUESTOR in neighbours:
+            addresses[REQUESTOR] = self._live.submission.gateway
+        return Grant(
+            id=uuid.uuid4().hex,
+            job=job.id,
+            party=party,
+            chain=part.digest(),
+            revision=job.decision.revision,
+            part=part,
+            request=job.request.digest(),
+            archetypes=plan.archetypes,
+            compute=plan.compute,
+            addresses=addresses,
+            expires=job.deadline or self._clock.now() + timedelta(minutes=1),
+        )
+
+    async def _end_others(self, parties: list[str], failed: PartReport) -> None:
+        why = (failed.error or {}).get("message", failed.state)
+        for party in parties:
+            await self._end_part(party, "ended", f"part at {failed.party} {failed.state}: {why}")
+
+    async def _end_part(self, party: str, code: str, reason: str) -> None:
+        message = EndPart(job=self._live.record.id, code=code, reason=reason).as_json()
+        try:
+            await self._kb.bus.request(f"agent.{party}.end", message, within=5.0)
+        except (Unavailable, TimedOut, NotFound) as error:
+            log.warning("end.unheard job=%s party=%s error=%s", self._live.record.id, party, error)
+            self._live.end_part(party, State.LOST, Cancelled(f"{party} is away", code="lost"))
+
+    def _lose(self, parties: list[str]) -> None:
+        for party in parties:
+            error = TimedOut(f"{party} did not report by the deadline", where=party, code="lost")
+            self._live.end_part(party, State.LOST, error)
+
+
+def seconds_left(deadline: datetime | None, now: datetime) -> float:
+    """Give the seconds until the deadline, none if it has passed."""
+    return max(0.0, (deadline - now).total_seconds()) if deadline is not None else 0.0

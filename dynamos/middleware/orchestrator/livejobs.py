@@ -1,0 +1,81 @@
+"""A job under execution: its record, the reports that its parts owe, and which parts depend on each other."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Any
+
+from dynamos.kit.errors import DynamosError
+from dynamos.middleware.messages import Submit
+from dynamos.middleware.views import error_facts
+from dynamos.model.jobs import Job, PartReport, State, step_state
+from dynamos.model.plans import Plan
+
+
+def components(plan: Plan) -> list[tuple[str, ...]]:
+    """Group the parties whose parts exchange rows: a failure spreads within a group, and not beyond it."""
+    group = {party: {party} for party in plan.parties}
+    for edge in plan.edges:
+        if edge.crosses and edge.target_party in group:
+            joined = group[edge.source_party] | group[edge.target_party]
+            for party in joined:
+                group[party] = joined
+    unique = {frozenset(parties): None for parties in group.values()}
+    return [tuple(party for party in plan.parties if party in parties) for parties in unique]
+
+
+class LiveJob:
+    """The mutable side of one job; `record` is replaced, never changed."""
+
+    def __init__(self, record: Job, plan: Plan, submission: Submit) -> None:
+        self.record = record
+        self.plan = plan
+        self.submission = submission
+        self.started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.task: asyncio.Task[None] | None = None
+        self.stop: DynamosError | None = None
+        self.instances: dict[str, str] = {}
+        self._reports: dict[str, asyncio.Future[PartReport]] = {
+            party: asyncio.get_running_loop().create_future() for party in plan.parties
+        }
+
+    def report(self, report: PartReport) -> bool:
+        """Take a part's report; the first one counts. Tells whether it did."""
+        owed = self._reports.get(report.party)
+        if owed is None or owed.done():
+            return False
+        owed.set_result(report)
+        return True
+
+    def end_part(self, party: str, state: State, error: DynamosError) -> bool:
+        """Close a part that will not report itself."""
+        return self.report(PartReport(job=self.record.id, party=party, state=state, error=error_facts(error)))
+
+    def owed(self, party: str) -> asyncio.Future[PartReport]:
+        """Give the future report of a party's part."""
+        return self._reports[party]
+
+    def event(self, event: str, **changes: Any) -> None:
+        """Move the record to its next state. Raises Conflict where that cannot happen."""
+        state = step_state(self.record.state, event)
+        self.record = self.record.model_copy(update={"state": state, **changes})
+
+    def conclude(self, reports: list[PartReport], groups: list[tuple[str, ...]], now: datetime) -> None:
+        """Bring the record to its final state: every result complete, some, or none."""
+        by_party = {report.party: report for report in reports}
+        good = [all(by_party[party].state == State.SUCCEEDED for party in group) for group in groups]
+        worst = next(
+            (r for r in reports if r.state != State.SUCCEEDED and (r.error or {}).get("code") != "ended"), None
+        )
+        worst = worst or next((r for r in reports if r.state != State.SUCCEEDED), None)
+        if all(good):
+            event = "succeed"
+        elif any(good):
+            event = "succeed-partly"
+        elif self.stop is not None:
+            event = "cancel"
+        else:
+            event = "lose" if worst is not None and worst.state == State.LOST else "fail"
+        error = error_facts(self.stop) if self.stop is not None else worst.error if worst else None
+        self.event(event, ended=now, error=error, parts=by_party)

@@ -1,0 +1,152 @@
+"""Starts the orchestrator."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar
+
+from dynamos.kit.clocks import SystemClock
+from dynamos.kit.errors import DynamosError, Unavailable
+from dynamos.kit.waits import until
+from dynamos.knowledge import jetstream
+from dynamos.knowledge.bases import JOBS, PRESENCE, KnowledgeBase
+from dynamos.knowledge.presence import Presences
+from dynamos.middleware import telemetry
+from dynamos.middleware.configs import OrchestratorConfig
+from dynamos.middleware.identity.tokens import Verifier
+from dynamos.middleware.messages import CancelJob, Change, Check, EndPart, FindJobs, FoundJobs, Look, Submit
+from dynamos.middleware.orchestrator.curators import Curator
+from dynamos.middleware.orchestrator.jobbooks import JobBook
+from dynamos.middleware.orchestrator.orchestrators import Orchestrator
+from dynamos.middleware.orchestrator.overviews import Overview
+from dynamos.middleware.views import background
+from dynamos.model.jobs import Job, PartReport
+from dynamos.model.values import Value
+from dynamos.policy.builtin import BuiltIn
+
+log = logging.getLogger(__name__)
+M = TypeVar("M", bound=Value)
+SEEDED_SECONDS = 10.0
+
+
+def serve(config: OrchestratorConfig, ready: Callable[[str], None]) -> None:
+    """Run the orchestrator until SIGTERM; call `ready` once it takes requests."""
+    asyncio.run(_serve(config, ready))
+
+
+async def _serve(config: OrchestratorConfig, ready: Callable[[str], None]) -> None:
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async with AsyncExitStack() as stack:
+        kb = await jetstream.connect(config.bus, config.credentials, config.name)
+        stack.push_async_callback(kb.close)
+        stack.push_async_callback(telemetry.setup(config.name, kb).close)
+        presences = await stack.enter_async_context(Presences(kb.store(PRESENCE)))
+        overview = Overview(kb, config.parties, presences)
+        await stack.enter_async_context(background(*overview.works))
+        orchestrator, curator, book = _assemble(config, kb, overview)
+        await curator.seed()
+        await until("the marketplace's own values in the view", _seeded(config, overview), within=SEEDED_SECONDS)
+        await _forget(kb, await book.recover())
+        stack.push_async_callback(orchestrator.close)
+        await stack.enter_async_context(background(lambda: _watch_parties(presences, overview, orchestrator)))
+        await _listen(kb, orchestrator, curator, book)
+        ready(config.bus)
+        await stopped.wait()
+
+
+def _assemble(
+    config: OrchestratorConfig, kb: KnowledgeBase, overview: Overview
+) -> tuple[Orchestrator, Curator, JobBook]:
+    clock = SystemClock()
+    verifier = Verifier.load(config.jwks, audience=config.marketplace)
+    book = JobBook(kb.store(JOBS), clock)
+
+    def is_admin(token: str) -> bool:
+        if config.settings.open:
+            return True
+        try:
+            return config.marketplace in verifier.verify(token).admin_of
+        except DynamosError as error:
+            log.warning("admin.refused error=%s", error)
+            return False
+
+    orchestrator = Orchestrator(
+        config,
+        kb=kb,
+        overview=overview,
+        engine=BuiltIn(),
+        book=book,
+        verify_user=lambda token: verifier.verify(token).user,
+        clock=clock,
+    )
+    return orchestrator, Curator(config, kb=kb, overview=overview, is_admin=is_admin), book
+
+
+def _seeded(config: OrchestratorConfig, overview: Overview) -> Callable[[], Awaitable[bool]]:
+    async def probe() -> bool:
+        shared = overview.shared
+        return all(
+            set(wanted) <= set(found)
+            for wanted, found in (
+                (config.archetypes, shared.archetypes),
+                (config.request_types, shared.request_types),
+                (config.services, shared.services),
+            )
+        )
+
+    return probe
+
+
+async def _forget(kb: KnowledgeBase, lost: list[Job]) -> None:
+    """Tell every party to stop what an earlier life of the orchestrator had started."""
+    for job in lost:
+        for party in job.plan.parties if job.plan else ():
+            message = EndPart(job=job.id, code="lost", reason="the orchestrator was restarted")
+            try:
+                await kb.bus.request(f"agent.{party}.end", message.as_json(), within=2.0)
+            except (Unavailable, TimeoutError) as error:
+                log.warning("end.unheard job=%s party=%s error=%s", job.id, party, error)
+
+
+async def _watch_parties(presences: Presences, overview: Overview, orchestrator: Orchestrator) -> None:
+    """Whenever somebody comes or goes, the parts of agents that are gone are lost."""
+    async for _ in presences.changes():
+        online = overview.online()
+        for party in overview.parties:
+            orchestrator.lose(party, online[party].instance if party in online else None)
+
+
+async def _listen(kb: KnowledgeBase, orchestrator: Orchestrator, curator: Curator, book: JobBook) -> None:
+    async def find(message: FindJobs) -> FoundJobs:
+        return FoundJobs(jobs=tuple(await book.find(message)))
+
+    async def report(_: str, message: dict[str, Any]) -> dict[str, Any]:
+        orchestrator.take_report(PartReport.model_validate(message))
+        return {}
+
+    handlers: list[tuple[str, type[Value], Callable[[Any], Awaitable[Value]]]] = [
+        ("submit", Submit, orchestrator.submit),
+        ("check", Check, orchestrator.check),
+        ("cancel", CancelJob, orchestrator.cancel),
+        ("jobs", FindJobs, find),
+        ("look", Look, curator.look),
+        ("change", Change, curator.change),
+    ]
+    for name, model, handle in handlers:
+        await kb.bus.listen(f"orchestrator.{name}", _answer(model, handle), queue="orchestrator")
+    await kb.bus.listen("report.*", report)
+
+
+def _answer(
+    model: type[M], handle: Callable[[M], Awaitable[Value]]
+) -> Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]:
+    async def answer(_: str, message: dict[str, Any]) -> dict[str, Any]:
+        return (await handle(model.model_validate(message))).as_json()
+
+    return answer

@@ -1,0 +1,241 @@
+"""The orchestrator: takes requests in, decides, plans, and sees every job to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+from opentelemetry import trace
+
+from dynamos.kit.clocks import Clock
+from dynamos.kit.errors import Broken, Cancelled, DynamosError, NotFound, Refused
+from dynamos.knowledge.bases import KnowledgeBase
+from dynamos.middleware import telemetry
+from dynamos.middleware.configs import OrchestratorConfig
+from dynamos.middleware.messages import CancelJob, Check, Checked, JobEvent, Submit, Submitted
+from dynamos.middleware.orchestrator.admissions import Admission
+from dynamos.middleware.orchestrator.executions import Execution, seconds_left
+from dynamos.middleware.orchestrator.jobbooks import JobBook
+from dynamos.middleware.orchestrator.livejobs import LiveJob, components
+from dynamos.middleware.orchestrator.overviews import Overview
+from dynamos.middleware.views import error_facts
+from dynamos.model.decisions import Decision
+from dynamos.model.jobs import Job, PartReport, State
+from dynamos.model.requests import Request
+from dynamos.planning import plans
+from dynamos.policy.engines import PolicyEngine
+
+log = logging.getLogger(__name__)
+tracer = trace.get_tracer("dynamos.orchestrator")
+
+
+class Orchestrator:
+    """Holds no party's data: results and rows pass it by."""
+
+    def __init__(
+        self,
+        config: OrchestratorConfig,
+        *,
+        kb: KnowledgeBase,
+        overview: Overview,
+        engine: PolicyEngine,
+        book: JobBook,
+        verify_user: Callable[[str], str],
+        clock: Clock,
+    ) -> None:
+        self._config = config
+        self._kb = kb
+        self._overview = overview
+        self._engine = engine
+        self._book = book
+        self._verify_user = verify_user
+        self._clock = clock
+        settings = config.settings
+        self._admission = Admission(running=settings.concurrent_jobs, waiting=settings.waiting_jobs)
+        self._live: dict[str, LiveJob] = {}
+
+    async def check(self, message: Check) -> Checked:
+        """Decide and plan, and run nothing."""
+        self._check_requestor(message.request, message.token)
+        decision = self._decide(message.request)
+        try:
+            plan = plans.plan(message.request, decision, self._overview.landscape(), job="check")
+        except DynamosError as error:
+            return Checked(decision=decision, error=error_facts(error))
+        return Checked(decision=decision, plan=plan)
+
+    async def submit(self, message: Submit) -> Submitted:
+        """Decide, plan and start. Gives the job once its parts run. Raises Refused, Unavailable, Conflict, BadInput."""
+        with telemetry.attach(message.trace), tracer.start_as_current_span("submit", attributes={"job": message.job}):
+            live = await self._prepare(message)
+            live.task = asyncio.create_task(self._run(live), name=f"job {message.job}")
+            await asyncio.shield(live.started)
+            return Submitted(job=live.record)
+
+    async def cancel(self, message: CancelJob) -> Submitted:
+        """Stop a job. One that has ended stays as it is."""
+        live = self._live.get(message.job)
+        if live is None:
+            raise NotFound(f"there is no job {message.job!r} under way", code="not-running")
+        live.stop = live.stop or Cancelled(message.reason)
+        if live.record.state == State.SUBMITTED and live.task is not None:
+            live.task.cancel()
+        else:
+            await self._execution(live).stop("cancelled", message.reason)
+        return Submitted(job=live.record)
+
+    def take_report(self, report: PartReport) -> None:
+        """Take the report of a part. One that nobody waits for any more is dropped."""
+        live = self._live.get(report.job)
+        if live is None or not live.report(report):
+            log.info("report.late job=%s party=%s state=%s", report.job, report.party, report.state)
+
+    def lose(self, party: str, instance: str | None) -> None:
+        """Take note that a party's agent is gone, or was restarted under another instance: its parts are lost."""
+        for live in self._live.values():
+            known = live.instances.get(party)
+            if known is not None and known != instance:
+                error = Cancelled(f"the agent of {party} went away while it ran its part", where=party, code="lost")
+                live.end_part(party, State.LOST, error)
+
+    async def close(self) -> None:
+        """Stop every job and wait for each to be told."""
+        for job in list(self._live):
+            await self.cancel(CancelJob(job=job, reason="the orchestrator stops"))
+        tasks = [live.task for live in self._live.values() if live.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=5.0)
+
+    async def _prepare(self, message: Submit) -> LiveJob:
+        """Decide and plan, and write the job's record."""
+        request = message.request
+        self._check_requestor(request, message.token)
+        began = time.monotonic()
+        decision = self._decide(request)
+        decided = time.monotonic()
+        await self._audit(message, decision)
+        if not decision.permitted:
+            raise refusal(decision)
+        plan = plans.plan(request, decision, self._overview.landscape(), job=message.job)
+        now = self._clock.now()
+        settings = self._config.settings
+        wanted = min(request.deadline or settings.deadline, settings.max_deadline)
+        record = Job(
+            id=message.job,
+            user=request.user.user_name,
+            state=State.SUBMITTED,
+            request=request,
+            decision=decision,
+            plan=plan,
+            submitted=now,
+            deadline=now + timedelta(seconds=float(wanted)),
+            trace=telemetry.trace_id(),
+            timings={"decide_ms": (decided - began) * 1e3, "plan_ms": (time.monotonic() - decided) * 1e3},
+        )
+        await self._book.open(record)
+        live = LiveJob(record, plan, message)
+        self._live[message.job] = live
+        return live
+
+    async def _run(self, live: LiveJob) -> None:
+        """Run the job to its end, whatever happens; the last thing it does is to tell the end."""
+        try:
+            await self._run_admitted(live)
+        except asyncio.CancelledError:
+            self._stop_early(live, live.stop or Cancelled("the job was cancelled"), "cancel")
+        except DynamosError as error:
+            self._stop_early(live, error, "fail")
+        except Exception:
+            log.exception("job.broken job=%s", live.record.id)
+            self._stop_early(live, Broken("the orchestrator broke; its log tells more"), "fail")
+        finally:
+            await self._tell(live, str(live.record.state))
+            del self._live[live.record.id]
+            if not live.started.done():
+                live.started.set_result(None)
+
+    async def _run_admitted(self, live: LiveJob) -> None:
+        queued = time.monotonic()
+        async with self._admission.place(within=seconds_left(live.record.deadline, self._clock.now())):
+            began = time.monotonic()
+            execution = self._execution(live)
+            groups = components(live.plan)
+            live.event("start")
+            await asyncio.gather(*(execution.start(group) for group in groups))
+            started = time.monotonic()
+            self._time(live, queue_ms=began - queued, start_ms=started - began)
+            live.started.set_result(None)
+            await self._tell(live, "running")
+            left = seconds_left(live.record.deadline, self._clock.now())
+            reports = await asyncio.gather(*(execution.finish(group, left) for group in groups))
+            self._time(live, run_ms=time.monotonic() - started)
+            live.conclude([report for group in reports for report in group], groups, self._clock.now())
+
+    def _execution(self, live: LiveJob) -> Execution:
+        online = self._overview.online()
+        for party in live.plan.parties:
+            if party in online:
+                live.instances.setdefault(party, online[party].instance)
+        return Execution(live, self._kb, self._config.credentials.key, online, self._clock)
+
+    def _stop_early(self, live: LiveJob, error: DynamosError, event: str) -> None:
+        if not live.record.state.final:
+            live.event(event, ended=self._clock.now(), error=error_facts(error))
+
+    async def _tell(self, live: LiveJob, event: str) -> None:
+        """Write the record and tell whoever listens. A bus that is away must not keep a job from ending."""
+        await self._book.write(live.record)
+        try:
+            await self._kb.bus.publish(f"job.{live.record.id}", JobEvent(event=event, job=live.record).as_json())
+        except DynamosError as error:
+            log.warning("event.untold job=%s event=%s error=%s", live.record.id, event, error)
+
+    @staticmethod
+    def _time(live: LiveJob, **seconds: float) -> None:
+        timings = {**live.record.timings, **{name: value * 1e3 for name, value in seconds.items()}}
+        live.record = live.record.model_copy(update={"timings": timings})
+
+    def _check_requestor(self, request: Request, token: str) -> None:
+        if self._config.settings.open:
+            return
+        user = self._verify_user(token)
+        if user != request.user.user_name:
+            raise Refused(f"the token is not {request.user.user_name!r}'s", code="other-user")
+
+    def _decide(self, request: Request) -> Decision:
+        known = self._overview
+        if request.type not in known.shared.request_types:
+            raise NotFound(f"there is no request type {request.type!r}", where="$.type")
+        with tracer.start_as_current_span("decide"):
+            return self._engine.decide(
+                request,
+                known.agreements,
+                known.catalogue,
+                request_types=known.shared.request_types,
+                services=known.shared.services,
+                archetypes=known.shared.archetypes,
+                now=self._clock.now(),
+                revision=known.revision,
+            )
+
+    async def _audit(self, message: Submit, decision: Decision) -> None:
+        record = {
+            "event": "request.permitted" if decision.permitted else "request.refused",
+            "time": self._clock.now().isoformat(),
+            "job": message.job,
+            "user": message.request.user.user_name,
+            "request": message.request.digest(),
+            "revision": decision.revision,
+            "decision": decision.as_json(),
+        }
+        await self._kb.log("audit").append(f"audit.orchestrator.{message.job}", record)
+
+
+def refusal(decision: Decision) -> Refused:
+    """Give the error that tells a requestor why every party refuses."""
+    reasons = [reason.as_json() for reason in decision.reasons]
+    parties = ", ".join(decision.providers)
+    return Refused(f"none of {parties} permits this request", reasons=reasons, decision=decision.as_json())
