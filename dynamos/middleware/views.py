@@ -54,7 +54,7 @@ class Shelf(Generic[T]):
         try:
             self.values[name] = self.model.model_validate(entry.value)
         except ValueError as error:
-            log.error("view.invalid key=%s error=%s", entry.key, error)
+            log.warning("view.invalid key=%s error=%s", entry.key, error)
 
 
 class SharedView:

@@ -149,7 +149,7 @@ class Agent:
         return service.model_copy(update={"limits": limits})
 
     async def _start_once_more(self, run: PartRun, assignment: Assignment) -> None:
-        """Start the steps; once more where the runner had to be renewed. No byte has been written yet, so this is safe."""
+        """Start the steps; once more where the runner had to be renewed. No byte is out yet."""
         try:
             await run.start(assignment)
         except Unavailable as error:

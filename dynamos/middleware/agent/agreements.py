@@ -34,7 +34,7 @@ async def seed(store: Store, agreement: Agreement) -> tuple[Agreement, int]:
 async def change(
     message: Change, store: Store, party: str, *, is_admin: Callable[[str], bool]
 ) -> tuple[Agreement, Changed]:
-    """Write the party's agreement for one of its admins. Raises Refused, Mistakes, or Conflict with a newer revision."""
+    """Write the party's agreement for one of its admins. Raises Refused, Mistakes, or Conflict."""
     if not is_admin(message.token):
         raise Refused(f"only an admin of {party} may change its agreement", where=party)
     agreement = Agreement(name=party) if message.value is None else _read(message.value)

@@ -11,7 +11,7 @@ from dynamos.services.sources import describe
 
 
 async def discover(party: Party, data_sets: dict[str, DataSet], folder: Path) -> dict[str, DataSet]:
-    """Give the party's data sets with the columns and types that its files really have. Raises BadInput for a bad file."""
+    """Give the party's data sets with the columns that its files really have. Raises BadInput for a bad file."""
     found = {}
     for name, tables in party.data.items():
         declared = data_sets[name]

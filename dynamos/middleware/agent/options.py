@@ -24,7 +24,7 @@ def step_options(
     data_sets: Mapping[str, DataSet],
     secret: bytes,
 ) -> dict[str, dict[str, Any]]:
-    """Give the options of every step, by step id. A service that is not ours gets the request's algorithm and columns."""
+    """Give the options of every step, by step id. Other services get the request's algorithm."""
     general = {"algorithm": request.algorithm, "columns": dict(request.algorithm_columns)}
     known: dict[str, dict[str, Any]] = {"sql-aggregate": {}, "sql-algorithm": general, "sql-graph": {}}
     if decision is not None:

@@ -77,7 +77,7 @@ class PartRun:
             await self._running.kill(error)
 
     async def finish(self, deadline: float) -> PartReport:
-        """Wait for the end of steps and streams and say how it was. A stream is confirmed only if every step did well."""
+        """Wait for the end of steps and streams and say how it was. Streams are confirmed only if every step did well."""
         assert self._running is not None
         confirmed: asyncio.Future[None] = self._loop.create_future()
         try:

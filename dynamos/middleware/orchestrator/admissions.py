@@ -20,7 +20,7 @@ class Admission:
 
     @asynccontextmanager
     async def place(self, *, within: float) -> AsyncIterator[None]:
-        """Hold a place during the block. Raises Unavailable if too many wait already, TimedOut after `within` seconds."""
+        """Hold a place during the block. Raises Unavailable if too many wait, TimedOut after `within` seconds."""
         await self._acquire(within)
         try:
             yield
