@@ -18,6 +18,7 @@ An error says what is wrong, `where` (file:line, JSON path, party, step) and a `
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -143,3 +144,17 @@ class Cancelled(DynamosError):
 
 class Broken(DynamosError):
     """A defect of ours; please report it with the log."""
+
+
+def revive(members: Mapping[str, Any]) -> DynamosError:
+    """Give back the error that `as_dict` or a problem document told of: of the class that `kind`, `code` or `status`
+    names."""
+    facts = dict(members)
+    names = (facts.pop("kind", ""), code := str(facts.pop("code", "")))
+    status = facts.pop("status", None)
+    message = str(facts.pop("message", "") or facts.pop("detail", "") or "no reason was given")
+    where, hint = str(facts.pop("where", "")), str(facts.pop("hint", ""))
+    classes = {kind.code: kind for kind in DynamosError.__subclasses__()}
+    of_status = {kind.status: kind for kind in DynamosError.__subclasses__()}
+    found = next((classes[name] for name in names if name in classes), None) or of_status.get(status or 0, Broken)
+    return found(message, where=where, hint=hint, code="" if code == found.code else code, **facts)

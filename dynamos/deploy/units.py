@@ -1,0 +1,123 @@
+"""What runs where: the only place that knows which program runs on which node, with which files and in which order.
+
+Pure. What it gives is rendered as supervised processes (`dynamos up`), and can be rendered for other ways to deploy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from dynamos.kit.errors import Mistake, Mistakes
+from dynamos.middleware.configs import AgentConfig, ApiConfig, OrchestratorConfig, UnitConfig
+from dynamos.model.agreements import Agreement
+from dynamos.model.marketplaces import Marketplace
+from dynamos.model.profiles import Profile
+
+Role = Literal["bus", "orchestrator", "api", "agent"]
+
+BUS, ORCHESTRATOR, API = "bus", "orchestrator", "api"
+LOCALHOST = "localhost"
+"""The one node of the driver `processes`."""
+
+CERTIFICATE, KEY, AUTHORITY = "certificate.pem", "key.pem", "authority.pem"
+JWKS = "jwks.json"
+SIGNER = "orchestrator.pem"
+"""The certificate whose key signs grants, at those who check them."""
+
+_CREDENTIALS = (CERTIFICATE, KEY, AUTHORITY)
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One program on one node: what it is, what it comes after, its configuration, and the files that it is given.
+
+    The bus has no configuration of ours; its server's own file is made from the names of the units that talk to it.
+    """
+
+    name: str
+    role: Role
+    after: tuple[str, ...] = ()
+    config: UnitConfig | None = None
+    files: tuple[str, ...] = _CREDENTIALS
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where things are on a node: the folder that holds each unit's own folder, the data, and the bus."""
+
+    units: Path
+    data: Path
+    bus: str
+    api_port: int = 0
+
+
+def units(profile: Profile, marketplace: Marketplace, places: Places) -> dict[str, list[Unit]]:
+    """Give the units of a testbed by node, in the order of their start.
+
+    Raises Mistakes where two units would have one name.
+    """
+    _check_names(marketplace.parties)
+    shared = {"marketplace": marketplace.name, "bus": places.bus, "settings": profile.settings}
+    parties = tuple(marketplace.parties)
+    orchestrator = OrchestratorConfig(
+        name=ORCHESTRATOR,
+        folder=places.units / ORCHESTRATOR,
+        jwks=places.units / ORCHESTRATOR / JWKS,
+        parties=parties,
+        archetypes=marketplace.archetypes,
+        request_types=marketplace.request_types,
+        services=marketplace.services,
+        **shared,
+    )
+    api = ApiConfig(
+        name=API,
+        folder=places.units / API,
+        jwks=places.units / API / JWKS,
+        parties=parties,
+        port=places.api_port,
+        orchestrator=places.units / API / SIGNER,
+        **shared,
+    )
+    signed = (*_CREDENTIALS, JWKS, SIGNER)
+    return {
+        LOCALHOST: [
+            Unit(BUS, "bus"),
+            Unit(ORCHESTRATOR, "orchestrator", (BUS,), orchestrator, (*_CREDENTIALS, JWKS)),
+            *(Unit(p, "agent", (BUS,), _agent(p, profile, marketplace, places), signed) for p in parties),
+            Unit(API, "api", (BUS,), api, signed),
+        ]
+    }
+
+
+def _agent(name: str, profile: Profile, marketplace: Marketplace, places: Places) -> AgentConfig:
+    """Give what one party's agent may know: its own affairs only."""
+    party = marketplace.parties[name]
+    return AgentConfig(
+        name=name,
+        marketplace=marketplace.name,
+        folder=places.units / name,
+        bus=places.bus,
+        jwks=places.units / name / JWKS,
+        settings=profile.settings,
+        party=party,
+        agreement=marketplace.agreements.get(name, Agreement(name=name)),
+        data_sets={each: marketplace.data_sets[each] for each in party.data if each in marketplace.data_sets},
+        data=places.data,
+        orchestrator=places.units / name / SIGNER,
+    )
+
+
+def _check_names(parties: Iterable[str]) -> None:
+    """A unit's name is a folder, a DNS name and a bus user: two may not differ in letter case only."""
+    taken = {BUS: "the bus", ORCHESTRATOR: "the orchestrator", API: "the HTTP API"}
+    mistakes = []
+    for party in parties:
+        if other := taken.get(party.lower()):
+            hint = "give the party another name"
+            mistakes.append(Mistake(f"parties.{party}", f"the name is taken by {other}", hint))
+        taken.setdefault(party.lower(), f"the party {party!r}")
+    if mistakes:
+        raise Mistakes(mistakes, subject="the marketplace")
