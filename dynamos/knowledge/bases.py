@@ -22,7 +22,11 @@ def bucket_of(party: str) -> str:
 
 
 class Log(Protocol):
-    """An append-only stream of JSON records: nobody can change or remove one."""
+    """An append-only stream of JSON records: nobody can change or remove one.
+
+    Subjects are relative to the log and begin with the name of the unit that writes: `UVA.decision`, not
+    `audit.UVA.decision`.
+    """
 
     async def append(self, subject: str, record: dict[str, Any]) -> int:
         """Add the record under the subject and give its sequence number."""

@@ -1,0 +1,313 @@
+"""One unit's connection to the server: mutual TLS, for ever reconnecting, with refusals where they belong.
+
+NATS tells of a forbidden subject by a message of its own, later and elsewhere. Here whoever waits on that subject gets
+it as Refused; whoever waits when the connection is lost gets Unavailable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import re
+import ssl
+import time
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import nats.errors
+from nats.aio.client import Client
+
+from dynamos.kit.errors import BadInput, DynamosError, Refused, TimedOut, Unauthenticated, Unavailable
+from dynamos.knowledge.permissions import BUS
+from dynamos.knowledge.subjects import inbox
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+
+    from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
+
+    from dynamos.kit.credentials import Credentials
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+_VIOLATION = re.compile(r"permissions violation for (publish|subscription) to \"([^\"]*)\"")
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
+
+
+class Connection:
+    """A connection to the server. Every call is bounded by its `within`, in seconds."""
+
+    def __init__(self, url: str, unit: str, client: Client) -> None:
+        self.url = url
+        self.unit = unit
+        self.client = client
+        self._waiting: dict[tuple[str, str], set[asyncio.Future[DynamosError]]] = {}
+        self._up = asyncio.Event()
+        self._closed = False
+        self._calls: dict[str, list[Callable[[], None]]] = {"back": [], "closed": []}
+
+    async def request(
+        self, subject: str, payload: bytes = b"", *, within: float, headers: dict[str, str] | None = None
+    ) -> Msg:
+        """Ask and give the one answer. Raises Refused, Unavailable (nobody listens, the server is away), TimedOut."""
+        end = time.monotonic() + within
+        await self.ready(within)
+        rest = max(0.0, end - time.monotonic())
+        work = self.client.request(subject, payload, timeout=rest + 1, headers=headers)
+        return await self._guarded("publish", subject, work, rest)
+
+    async def fetch(self, subject: str, payload: bytes, *, within: float) -> list[Msg]:
+        """Ask and give the answers of a batch, up to the message that ends it, which is the last one given."""
+        await self.ready(within)
+        return await self._guarded("publish", subject, self._batch(subject, payload), within)
+
+    async def publish(self, subject: str, payload: bytes, *, within: float) -> None:
+        """Send, and return when the server has taken it. Raises Refused, Unavailable, TimedOut."""
+
+        async def work() -> None:
+            await self.client.publish(subject, payload)
+            await self.client.flush(timeout=max(1, round(within)))
+
+        await self.ready(within)
+        await self._guarded("publish", subject, work(), within)
+
+    async def subscribe(
+        self, subject: str, call: Callable[[Msg], Awaitable[None]], *, queue: str = "", within: float
+    ) -> Subscription:
+        """Listen, and return when the server has taken it. The subscription outlives a reconnect. Raises Refused."""
+        sub: Subscription | None = None
+
+        async def work() -> Subscription:
+            nonlocal sub
+            sub = await self.client.subscribe(subject, queue=queue, cb=call)
+            await self.client.flush(timeout=max(1, round(within)))
+            return sub
+
+        await self.ready(within)
+        try:
+            return await self._guarded("subscription", subject, work(), within)
+        except BaseException:
+            if sub is not None:
+                await self.unsubscribe(sub)
+            raise
+
+    async def unsubscribe(self, sub: Subscription) -> None:
+        """Listen no more; without a server there is nothing to do."""
+        with suppress(nats.errors.Error, OSError):
+            await sub.unsubscribe()
+
+    async def ready(self, within: float) -> None:
+        """Wait until the server is there. Raises Unavailable if it is not within `within` seconds."""
+        end = time.monotonic() + within
+        while not self.client.is_connected:
+            if self._closed or self.client.is_closed:
+                raise Unavailable("the connection to the bus is closed", where=self.url)
+            self._up.clear()
+            try:
+                async with asyncio.timeout(end - time.monotonic()):
+                    await self._up.wait()
+            except TimeoutError:
+                raise Unavailable(f"the bus did not come back within {within:g} s", where=self.url) from None
+
+    def on_reconnect(self, call: Callable[[], None]) -> Callable[[], None]:
+        """Call after each reconnect; the function given back ends that."""
+        return self._on("back", call)
+
+    def on_close(self, call: Callable[[], None]) -> Callable[[], None]:
+        """Call when the connection is closed for good; the function given back ends that."""
+        return self._on("closed", call)
+
+    async def close(self) -> None:
+        """Close the connection; who waits gets Unavailable."""
+        await self.ended()
+        with suppress(nats.errors.Error, OSError, TimeoutError):
+            async with asyncio.timeout(5):
+                await self.client.close()
+
+    def _on(self, event: str, call: Callable[[], None]) -> Callable[[], None]:
+        calls = self._calls[event]
+        calls.append(call)
+        return lambda: calls.remove(call) if call in calls else None
+
+    async def _batch(self, subject: str, payload: bytes) -> list[Msg]:
+        arrived: asyncio.Queue[Msg] = asyncio.Queue()
+        sub = await self.client.subscribe(place := self.client.new_inbox(), cb=arrived.put)
+        try:
+            await self.client.publish(subject, payload, reply=place)
+            messages = [await arrived.get()]
+            while "Status" not in (messages[-1].headers or {}):
+                messages.append(await arrived.get())
+            return messages
+        finally:
+            await self.unsubscribe(sub)
+
+    async def _guarded(self, kind: str, subject: str, work: Coroutine[Any, Any, T], within: float) -> T:
+        task = asyncio.ensure_future(work)
+        async with self._trouble(kind, subject) as trouble:
+            try:
+                await asyncio.wait((task, trouble), timeout=within, return_when=asyncio.FIRST_COMPLETED)
+                if trouble.done():
+                    raise trouble.result()
+                if task.done():
+                    return task.result()
+                raise TimedOut(f"no answer within {within:g} s", where=subject)
+            except nats.errors.NoRespondersError:
+                raise Unavailable("nobody listens", where=subject) from None
+            except nats.errors.TimeoutError:
+                raise TimedOut(f"no answer within {within:g} s", where=subject) from None
+            except nats.errors.MaxPayloadError:
+                raise BadInput("the message is too large for the bus", where=subject, code="too-large") from None
+            except (nats.errors.Error, OSError) as error:
+                raise Unavailable(f"the bus is away: {error}", where=subject) from None
+            finally:
+                task.cancel()
+                await asyncio.wait((task,))
+                if not task.cancelled():
+                    task.exception()
+
+    @asynccontextmanager
+    async def _trouble(self, kind: str, subject: str) -> AsyncIterator[asyncio.Future[DynamosError]]:
+        place = (kind, subject.lower())
+        future: asyncio.Future[DynamosError] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(place, set()).add(future)
+        try:
+            yield future
+        finally:
+            self._waiting[place].discard(future)
+            if not self._waiting[place]:
+                del self._waiting[place]
+
+    def _fail_all(self, error: DynamosError) -> None:
+        for future in [future for futures in self._waiting.values() for future in futures]:
+            if not future.done():
+                future.set_result(error)
+
+    async def failed(self, error: Exception) -> None:
+        """Take an error that NATS tells of: give it to whoever waits on that subject, else log it."""
+        found = _VIOLATION.search(str(error).lower())
+        if not found:
+            _log.warning("bus.trouble", extra={"unit": self.unit, "error": repr(error)})
+            return
+        kind, subject = found[1], found[2]
+        _log.warning("bus.refused", extra={"unit": self.unit, "what": kind, "subject": subject})
+        for future in tuple(self._waiting.get((kind, subject), ())):
+            if not future.done():
+                verb = "publish on" if kind == "publish" else "listen to"
+                future.set_result(Refused(f"{self.unit} may not {verb} this subject", where=subject))
+
+    async def lost(self) -> None:
+        """Take note that the connection is lost."""
+        if not self._closed:
+            _log.warning("bus.lost", extra={"unit": self.unit, "bus": self.url})
+        self._fail_all(Unavailable("the connection to the bus was lost", where=self.url))
+
+    async def back(self) -> None:
+        """Take note that the connection is back."""
+        self._up.set()
+        _log.info("bus.back", extra={"unit": self.unit, "bus": self.url})
+        for call in tuple(self._calls["back"]):
+            call()
+
+    async def ended(self) -> None:
+        """Take note that there will be no more connection: we closed it, or the server threw us out."""
+        if self._closed:
+            return
+        self._closed = True
+        self._up.set()
+        self._fail_all(Unavailable("the connection to the bus was closed", where=self.url))
+        for call in tuple(self._calls["closed"]):
+            call()
+
+
+async def dial(url: str, credentials: Credentials, unit: str, *, within: float = 10.0) -> Connection:
+    """Connect as `unit`, trying until `within` seconds have passed.
+
+    Raises Unavailable where no server answers, Unauthenticated where the server does not accept our certificate or is
+    not the marketplace's, BadInput where the credentials cannot be read.
+    """
+    context = _context(credentials)
+    end, pause = time.monotonic() + within, _FIRST_PAUSE
+    while True:
+        try:
+            return await _dial_once(url, context, unit, max(0.1, end - time.monotonic()))
+        except (OSError, nats.errors.Error) as error:
+            if (final := _final(error, url, unit)) is not None:
+                raise final from error
+            if time.monotonic() + pause >= end:
+                raise Unavailable(
+                    f"no bus at this address within {within:g} s: {error!r}",
+                    where=url,
+                    hint="is it running? `dynamos status` tells",
+                ) from error
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, 0.5)
+
+
+async def _dial_once(url: str, context: ssl.SSLContext, unit: str, within: float) -> Connection:
+    client = Client()
+    connection = Connection(url, unit, client)
+    opened = False
+
+    async def failed(error: Exception) -> None:
+        if not opened:
+            raise error  # the only way to make nats-py give up its first attempt, yet reconnect for ever later
+        await connection.failed(error)
+
+    try:
+        async with asyncio.timeout(within):
+            await client.connect(
+                url,
+                tls=context,
+                tls_hostname=BUS,
+                tls_handshake_first=True,
+                name=unit,
+                inbox_prefix=inbox(unit),
+                error_cb=failed,
+                disconnected_cb=connection.lost,
+                reconnected_cb=connection.back,
+                closed_cb=connection.ended,
+                connect_timeout=2,
+                max_reconnect_attempts=-1,
+                reconnect_to_server_handler=_next_attempt,
+                pending_size=0,  # nothing is kept to be sent after a reconnect: who asked has been told Unavailable
+                ping_interval=5,
+                max_outstanding_pings=2,
+            )
+    except BaseException:
+        with suppress(nats.errors.Error, OSError):
+            await client.close()
+        raise
+    opened = True
+    return connection
+
+
+def _next_attempt(servers: list[Any], _info: dict[str, Any]) -> tuple[Any, float]:
+    tried = servers[0].reconnects
+    pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(tried, 10))
+    return servers[0], pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
+
+
+def _final(error: Exception, url: str, unit: str) -> DynamosError | None:
+    """Give the error that trying again will not change."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return Unauthenticated(f"the server is not this marketplace's bus: {error.verify_message}", where=url)
+    refused = "authorization violation" in str(error).lower()
+    if refused or (isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or "")):
+        return Unauthenticated(
+            f"the bus does not accept the certificate of {unit!r}",
+            where=url,
+            hint="its subject must be CN=<unit>,O=<marketplace>, from this marketplace's authority",
+        )
+    return None
+
+
+def _context(credentials: Credentials) -> ssl.SSLContext:
+    try:
+        return credentials.client_context()
+    except FileNotFoundError as error:
+        raise BadInput("the credentials are not there", where=str(error.filename or credentials.certificate)) from None
+    except (ssl.SSLError, OSError) as error:
+        raise BadInput(f"the credentials cannot be used: {error}", where=str(credentials.certificate)) from None

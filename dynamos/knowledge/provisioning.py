@@ -1,0 +1,93 @@
+"""Make the buckets and logs of a marketplace, once, with the administrator's certificate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import nats.errors
+import nats.js.errors
+from nats.js.api import DiscardPolicy, RePublish, StorageType, StreamConfig
+
+from dynamos.kit.errors import TimedOut, Unavailable
+from dynamos.knowledge import subjects
+from dynamos.knowledge.connections import dial
+from dynamos.knowledge.layouts import LEDGERS, Bucket, Ledger, buckets
+from dynamos.knowledge.permissions import ADMIN
+from dynamos.knowledge.streams import failure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from nats.js.client import JetStreamContext
+
+    from dynamos.kit.credentials import Credentials
+
+_NAME_IN_USE = 10058
+
+
+async def provision(url: str, credentials: Credentials, parties: Iterable[str], *, within: float = 10.0) -> None:
+    """Make what is not there yet, and give what is there the settings of now. Nothing is ever removed.
+
+    `credentials` are the administrator's. Raises Full where the server has no room, Unauthenticated, Unavailable,
+    TimedOut.
+    """
+    connection = await dial(url, credentials, ADMIN, within=within)
+    try:
+        jetstream = connection.client.jetstream(timeout=within)
+        for config in (*map(bucket_config, buckets(parties)), *map(ledger_config, LEDGERS)):
+            await _make(jetstream, config)
+    except nats.js.errors.APIError as error:
+        raise failure({"err_code": error.err_code, "description": error.description}, url) from error
+    except nats.errors.TimeoutError:
+        raise TimedOut(f"the bus did not make its buckets within {within:g} s", where=url) from None
+    except (nats.errors.Error, OSError) as error:
+        raise Unavailable(f"the bus went away: {error!r}", where=url) from error
+    finally:
+        await connection.close()
+
+
+async def _make(jetstream: JetStreamContext, config: StreamConfig) -> None:
+    try:
+        await jetstream.add_stream(config)
+    except nats.js.errors.APIError as error:
+        if error.err_code != _NAME_IN_USE:
+            raise
+        await jetstream.update_stream(config)
+
+
+def bucket_config(bucket: Bucket) -> StreamConfig:
+    """Give the stream of a bucket: the last value of each key, told again to who watches once it is stored.
+
+    Rollup headers stay off: with them, whoever may write one key could purge the bucket.
+    """
+    everything = subjects.written(bucket.name)
+    return StreamConfig(
+        name=subjects.bucket_stream(bucket.name),
+        subjects=[everything],
+        max_msgs_per_subject=1,
+        max_bytes=bucket.max_bytes,
+        max_age=bucket.max_age,
+        discard=DiscardPolicy.NEW,
+        storage=StorageType.FILE if bucket.durable else StorageType.MEMORY,
+        allow_direct=True,
+        deny_delete=True,
+        republish=RePublish(src=everything, dest=subjects.changed(bucket.name)),
+        num_replicas=1,
+    )
+
+
+def ledger_config(ledger: Ledger) -> StreamConfig:
+    """Give the stream of a log: nothing in it can be deleted, purged or rolled up."""
+    stream, _ = subjects.LOGS[ledger.name]
+    return StreamConfig(
+        name=stream,
+        subjects=[subjects.logged(ledger.name)],
+        max_bytes=ledger.max_bytes,
+        max_age=ledger.max_age,
+        discard=DiscardPolicy.NEW if ledger.whole else DiscardPolicy.OLD,
+        storage=StorageType.FILE,
+        allow_direct=True,
+        deny_delete=True,
+        deny_purge=True,
+        num_replicas=1,
+    )

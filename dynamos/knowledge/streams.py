@@ -1,0 +1,83 @@
+"""Reading and writing one JetStream stream with plain requests, which need no right to make consumers."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from dynamos.kit.errors import BadInput, Broken, Conflict, DynamosError, Full, Unavailable
+from dynamos.knowledge.subjects import fetched
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
+
+    from dynamos.knowledge.connections import Connection
+
+WITHIN = 5.0
+"""Seconds that one operation on a stream may take."""
+
+_PAGE = 1000
+_CONFLICTS = frozenset({10071, 10164})
+_FULL = frozenset({10023, 10047, 10077, 10122})
+_TOO_LARGE = 10054
+
+
+async def store(connection: Connection, subject: str, payload: bytes, headers: dict[str, str] | None = None) -> int:
+    """Have the stream of `subject` keep the payload and give its sequence number.
+
+    Raises Conflict, Full, Refused, Unavailable, TimedOut, BadInput (too large).
+    """
+    given = await connection.request(subject, payload, within=WITHIN, headers=headers)
+    try:
+        receipt = json.loads(given.data)
+        failed, sequence = receipt.get("error"), int(receipt.get("seq", 0))
+    except (ValueError, AttributeError, TypeError):
+        raise Broken("the receipt is malformed", where=subject) from None
+    if failed:
+        raise failure(failed, subject)
+    return sequence
+
+
+def failure(failed: dict[str, Any], where: str) -> DynamosError:
+    """Give JetStream's error as ours."""
+    code, said = int(failed.get("err_code", 0)), str(failed.get("description", "the bus failed"))
+    if code in _CONFLICTS:
+        return Conflict("somebody else changed it first", where=where, code="revision-conflict")
+    if code in _FULL:
+        return Full(f"no room to keep it: {said}", where=where, hint="free space, or raise the limit of the bus")
+    if code == _TOO_LARGE:
+        return BadInput(said, where=where, code="too-large")
+    return Unavailable(said, where=where)
+
+
+async def messages(
+    connection: Connection, stream: str, subject: str, *, first: int = 1, limit: int | None = None
+) -> list[Msg]:
+    """Give the messages whose subject matches, from sequence number `first` on, in order, at most `limit`."""
+    found: list[Msg] = []
+    while limit is None or len(found) < limit:
+        page = _PAGE if limit is None else min(_PAGE, limit - len(found))
+        ask = json.dumps({"seq": first, "batch": page, "next_by_subj": subject}).encode()
+        *got, end = await connection.fetch(fetched(stream), ask, within=WITHIN)
+        found.extend(got)
+        headers = end.headers or {}
+        if headers["Status"] == "503":
+            raise Unavailable("the bus does not keep this now", where=stream)
+        if headers["Status"] not in ("204", "404"):
+            raise Broken(f"the bus did not understand: {headers}", where=stream)
+        if not got or headers.get("Nats-Num-Pending", "0") == "0":
+            break
+        first = sequence(got[-1]) + 1
+    return found
+
+
+async def last_sequence(connection: Connection, stream: str, subject: str) -> int:
+    """Give the sequence number of the newest message whose subject matches; 0 if there is none."""
+    ask = json.dumps({"last_by_subj": subject}).encode()
+    given = await connection.request(fetched(stream), ask, within=WITHIN)
+    return sequence(given)
+
+
+def sequence(message: Msg) -> int:
+    """Give the sequence number of a stored message; 0 for an answer that there is none."""
+    return int((message.headers or {}).get("Nats-Sequence", 0))
