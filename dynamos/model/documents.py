@@ -75,7 +75,12 @@ class Document:
 
         `given` are members that the file need not repeat, such as a name that is the key already.
         """
-        found = self.at(path)
+        return self.examine(model, self.at(path), path, **given)
+
+    def examine(
+        self, model: type[M], found: Any, path: Sequence[str | int], **given: Any
+    ) -> tuple[M | None, list[Mistake]]:
+        """Read `found`, which was made of the value at `path`, as a `model`. Gives it or None, and every mistake."""
         if not isinstance(found, dict):
             return None, [self.mistake(path, f"found {show(found)}, expected a mapping")]
         try:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dynamos.model.datasets import Source
 from dynamos.model.services import Limits
@@ -13,9 +13,9 @@ from dynamos.model.values import Name, Value
 
 
 class Site(Value):
-    """A place with nodes, and the parties that work there."""
+    """A place with nodes, and the parties that work there. In a profile its name is its key."""
 
-    name: Name
+    name: Name = ""
     parties: tuple[Name, ...] = ()
 
 
@@ -39,7 +39,14 @@ class Settings(Value):
 
 
 class Profile(Value):
-    """A testbed and the marketplace on it. `data` says where parties' tables lie where the marketplace does not."""
+    """A testbed and the marketplace on it.
+
+    `marketplace` is the name of one that comes with DYNAMOS, or the path of a folder. `data` says where tables of a
+    party lie that the marketplace does not say it of, and `data_folders` the folder that these paths are relative to
+    (else `data/<party>` in the marketplace's folder). `admins`, `duties` (request type to services) and `rules` (data
+    set, table and column to a rule like "truncate:4") are added to what the marketplace says. Without `sites`, every
+    party is at one.
+    """
 
     name: Name
     description: str = ""
@@ -48,6 +55,15 @@ class Profile(Value):
     sites: dict[Name, Site] = Field(default_factory=dict)
     settings: Settings = Settings()
     data: dict[Name, dict[Name, dict[str, Source]]] = Field(default_factory=dict)
+    data_folders: dict[Name, str] = Field(default_factory=dict)
     admins: dict[Name, tuple[str, ...]] = Field(default_factory=dict)
     duties: dict[Name, dict[Name, tuple[Name, ...]]] = Field(default_factory=dict)
     rules: dict[Name, dict[str, dict[str, str]]] = Field(default_factory=dict)
+
+    @field_validator("sites", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        """Give sites the names that they stand under."""
+        if not isinstance(value, dict):
+            return value
+        return {name: {"name": name, **site} if isinstance(site, dict) else site for name, site in value.items()}

@@ -1,0 +1,1 @@
+"""Generators: programs that make the data of the marketplaces that come with DYNAMOS."""
