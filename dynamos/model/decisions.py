@@ -14,7 +14,7 @@ class Reason(Value):
     `clause` is a path in the agreement, e.g. "relations['ann@x.org'].dataSets"; `fact` is what the request has, e.g.
     "table 'flights', column 'tailnum'"; `position` is (line, column) in the query where the fact is in it.
     `code` is one of: unknown-party, no-relation, expired, request-type, data-set, table, column, derived-column,
-    algorithm, archetype, compute-provider, sql, option.
+    algorithm, archetype, compute-provider, duty, sql, option.
     """
 
     party: Name
@@ -44,7 +44,11 @@ class Output(Value):
 
 
 class ProviderDecision(Value):
-    """What one party says: permitted with these limits, or refused for these reasons."""
+    """What one party says: permitted with these limits, or refused for these reasons.
+
+    `query` is what may run: the request's query with stars written out, columns qualified and result columns named, so
+    that it uses exactly `uses` and gives exactly `outputs`. A party runs this text, never the request's.
+    """
 
     party: Name
     permitted: bool
@@ -53,6 +57,7 @@ class ProviderDecision(Value):
     duties: tuple[Name, ...] = ()
     uses: tuple[Use, ...] = ()
     outputs: tuple[Output, ...] = ()
+    query: str = ""
     reasons: tuple[Reason, ...] = ()
 
 

@@ -1,0 +1,467 @@
+"""Resolution: what a query uses of a schema, what its result comes from, and the same query without guesswork.
+
+The restated query has every star written out, every column qualified, every result column named, every common table
+expression under a name of its own. It is what a party runs: DuckDB has nothing left to interpret in another way than
+it was interpreted here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from sqlglot import exp
+from sqlglot.errors import ErrorLevel, SqlglotError
+
+from dynamos.kit.errors import BadInput
+from dynamos.model.decisions import Use
+from dynamos.policy.lineage import Field, Origin, unique
+from dynamos.policy.notes import Issue, Notes, Touch
+from dynamos.policy.queries import DIALECT, Position, Query, read
+from dynamos.policy.schemas import Schema
+from dynamos.policy.scopes import Ambiguous, Found, Scope, Source
+
+_READ = "read"
+
+_Ctes = Mapping[str, tuple[str, list[Field]]]
+"""Common table expressions by name in lower case: the name that they get, and their columns."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Resolved:
+    """A query under a schema. With issues, `sql` is empty and the rest is what could be understood."""
+
+    sql: str
+    outputs: tuple[Field, ...]
+    uses: tuple[Use, ...]
+    touches: Mapping[Origin, Touch]
+    tables: Mapping[str, Position | None]
+    issues: tuple[Issue, ...]
+
+
+@lru_cache(maxsize=4096)
+def resolve(query: Query, schema: Schema) -> Resolved:
+    """Resolve a query under a schema; the same pair is free the next time.
+
+    Raises BadInput for a query that is too deep or too wide.
+    """
+    resolution = _Resolution(query, schema)
+    try:
+        return resolution.run()
+    except RecursionError:
+        raise BadInput("the query is nested too deeply", where="query:1:1", code="sql", position=[1, 1]) from None
+
+
+def _identifier(name: str) -> exp.Identifier:
+    return exp.Identifier(this=name, quoted=True)
+
+
+def _is_bracket(node: exp.Subquery) -> bool:
+    """Tell whether the brackets hold something of a FROM clause rather than a query."""
+    inner = node.this
+    return isinstance(inner, exp.Table) or (
+        isinstance(inner, exp.Subquery) and bool(inner.alias or inner.args.get("joins"))
+    )
+
+
+def _spelled(node: exp.Expr) -> str:
+    """Give the name that DuckDB would give an expression, or one like it."""
+    if isinstance(node, exp.Count) and isinstance(node.this, exp.Star):
+        return "count_star()"
+    text = node.sql(DIALECT, comments=False, normalize_functions="lower")
+    return f"({text})" if isinstance(node, exp.Binary) and not isinstance(node, exp.Func | exp.Dot) else text
+
+
+class _Resolution(Notes):
+    """One walk over a copy of the query's tree, which it rewrites in place."""
+
+    def __init__(self, query: Query, schema: Schema) -> None:
+        super().__init__(query, schema)
+        self.tree = query.tree.copy()
+
+    def run(self) -> Resolved:
+        fields = self.columns_of(self.tree, None, {})
+        self._complete()
+        return Resolved(
+            sql="" if self.issues else self._restated(),
+            outputs=tuple(fields or ()),
+            uses=tuple(self._uses()),
+            touches=self.touches,
+            tables=self.tables,
+            issues=tuple(self.issues),
+        )
+
+    def _complete(self) -> None:
+        """Make sure that no table and no column was passed over: what was not understood is not permitted."""
+        for node in self.tree.walk():
+            if isinstance(node, exp.Table | exp.Column) and _READ not in node.meta and not self.issues:
+                self.issue("sql", node.name, f"{node.name!r} stands where it is not understood", self.position(node))
+
+    def _restated(self) -> str:
+        """Write the tree down, and make sure that it reads back as the same."""
+        try:
+            sql: str = self.tree.sql(DIALECT, comments=False, identify=True, unsupported_level=ErrorLevel.RAISE)
+            again = read(sql).tree.sql(DIALECT, comments=False, identify=True)
+        except (SqlglotError, BadInput):
+            sql, again = "", "unsupported"
+        if sql != again:
+            self.issue("sql", "", "the query uses syntax that cannot be restated for the providers", None)
+        return sql if sql == again else ""
+
+    def _uses(self) -> Iterator[Use]:
+        for table in self.tables:
+            facts = self.schema.find(table, self.data_sets[table])[0]
+            used = tuple(column for column in facts.columns.values() if (table, column) in self.touches)
+            yield Use(data_set=facts.data_set, table=table, columns=used)
+
+    # Queries
+
+    def columns_of(self, node: exp.Expr, outer: Scope | None, ctes: _Ctes) -> list[Field] | None:
+        """Resolve a query and give its columns, or None where they cannot be known."""
+        ctes = self._with(node, outer, ctes)
+        if isinstance(node, exp.Select):
+            return self._select(node, Scope(outer), ctes)
+        if isinstance(node, exp.Values):
+            return self._values(node, Scope(outer), ctes)
+        if isinstance(node, exp.SetOperation):
+            fields = self._set_operation(node, outer, ctes)
+        elif isinstance(node, exp.Subquery) and not isinstance(node.this, exp.Table):
+            fields = self.columns_of(node.this, outer, ctes)
+        else:
+            self.issue("sql", "", "a query is a SELECT", self.position(node))
+            return None
+        names = Scope(outer, aliases={field.name.lower(): field for field in fields or ()})
+        if fields is None:
+            names.sources["?"] = Source("?", None)
+        self._tail(node, names, ctes)
+        return fields
+
+    def _with(self, node: exp.Expr, outer: Scope | None, ctes: _Ctes) -> _Ctes:
+        clause = node.args.get("with_")
+        seen = dict(ctes)
+        for cte in clause.expressions if clause else ():
+            fields = self._renamed(cte, self.columns_of(cte.this, outer, seen))
+            name = self.fresh(cte.alias)
+            seen[cte.alias.lower()] = (name, fields)  # type: ignore[assignment]
+            cte.set("alias", exp.TableAlias(this=_identifier(name), columns=cte.args["alias"].args.get("columns")))
+        return seen
+
+    def _select(self, node: exp.Select, scope: Scope, ctes: _Ctes) -> list[Field] | None:
+        if node.args.get("from_"):
+            self._item(node.args["from_"].this, scope, ctes)
+        for join in node.args.get("joins") or ():
+            self._join(join, scope, ctes)
+        columns: list[tuple[exp.Expr, Field]] = []
+        for projection in node.expressions:
+            for expression, field in self._projection(projection, scope, ctes):
+                columns.append((expression, field))
+                scope.aliases.setdefault(field.name.lower(), field)
+        self.bounded(len(columns), node)
+        names = unique(field.name for _, field in columns)
+        node.set(
+            "expressions", [_named(expression, name) for (expression, _), name in zip(columns, names, strict=True)]
+        )
+        fields = [field.named(name) for (_, field), name in zip(columns, names, strict=True)]
+        for clause in ("distinct", "where", "group", "having", "qualify", "sample"):
+            self._expression(node.args.get(clause), scope, ctes)
+        for window in node.args.get("windows") or ():
+            self._expression(window, scope, ctes)
+        scope.aliases.update({field.name.lower(): field for field in reversed(fields)})
+        self._tail(node, scope, ctes)
+        if not node.expressions and not scope.uncertain:
+            self.issue("sql", "", "the query selects nothing", self.position(node))
+        return None if any(source.fields is None for source in scope.sources.values()) else fields
+
+    def _tail(self, node: exp.Expr, scope: Scope, ctes: _Ctes) -> None:
+        """Resolve ORDER BY, where a bare name means a column of the result first, and LIMIT."""
+        order = node.args.get("order")
+        for ordered in order.expressions if order else ():
+            key = ordered.this
+            if isinstance(key, exp.Column) and not key.table and key.name.lower() in scope.aliases:
+                key.set("this", _identifier(scope.aliases[key.name.lower()].name))
+                key.meta[_READ] = True
+            else:
+                self._expression(ordered, scope, ctes)
+        for clause in ("limit", "offset"):
+            self._expression(node.args.get(clause), scope, ctes)
+
+    def _values(self, node: exp.Values, scope: Scope, ctes: _Ctes) -> list[Field]:
+        width = len(node.expressions[0].expressions) if node.expressions else 0
+        with self.collect() as touched:
+            for row in node.expressions:
+                self._expression(row, scope, ctes)
+        return [Field(f"col{index}", frozenset(touched)) for index in range(width)]
+
+    def _set_operation(self, node: exp.SetOperation, outer: Scope | None, ctes: _Ctes) -> list[Field] | None:
+        left, right = self.columns_of(node.left, outer, ctes), self.columns_of(node.right, outer, ctes)
+        if left is None or right is None:
+            return None
+        if not isinstance(node, exp.Union):
+            return left
+        if node.args.get("by_name"):
+            found = {field.name.lower(): field for field in left}
+            for field in right:
+                key = field.name.lower()
+                found[key] = found[key].merged(field) if key in found else field
+            return list(found.values())
+        if len(left) != len(right):
+            message = f"both sides of a UNION need as many columns: {len(left)} and {len(right)}"
+            self.issue("sql", "", message, self.position(node.right))
+            return None
+        return [one.merged(other) for one, other in zip(left, right, strict=True)]
+
+    # What a FROM clause holds
+
+    def _item(self, node: exp.Expr, scope: Scope, ctes: _Ctes) -> list[Source]:
+        """Bring what stands in a FROM clause into the scope, with what is joined to it, and give what came in."""
+        if isinstance(node, exp.Subquery) and _is_bracket(node):
+            if node.alias:
+                self.issue("sql", node.alias, "a name for a join in brackets is not supported", self.position(node))
+            entered = self._item(node.this, scope, ctes)
+        elif isinstance(node, exp.Table):
+            entered = [self._enter(node, self._table(node, ctes), scope)]
+        elif isinstance(node, exp.Lateral | exp.Subquery):
+            inner = node.this.this if isinstance(node, exp.Lateral) else node.this
+            entered = [self._enter(node, self.columns_of(inner, scope, ctes), scope)]
+        elif isinstance(node, exp.Values):
+            entered = [self._enter(node, self._values(node, scope, ctes), scope)]
+        else:
+            self.issue("sql", "", "a query reads tables and subqueries only", self.position(node))
+            return []
+        for join in node.args.get("joins") or ():
+            entered += self._join(join, scope, ctes)
+        return entered
+
+    def _enter(self, node: exp.Expr, fields: list[Field] | None, scope: Scope) -> Source:
+        alias = node.alias or (node.name if isinstance(node, exp.Table) else "") or self.fresh("")
+        fields = self._renamed(node, fields)
+        if isinstance(node, exp.Table):
+            # From here on the node has the name under which it is run.
+            self._rename_table(node)
+        columns = node.args["alias"].args.get("columns") if node.args.get("alias") else None
+        node.set("alias", exp.TableAlias(this=_identifier(alias), columns=columns))
+        source = Source(alias, None if fields is None else {field.name.lower(): field for field in fields})
+        if alias.lower() in scope.sources:
+            self.issue("sql", alias, f"two tables are called {alias!r}; name them apart with AS", self.position(node))
+        scope.sources[alias.lower()] = source
+        return source
+
+    def _table(self, node: exp.Table, ctes: _Ctes) -> list[Field] | None:
+        name, data_set = node.name, node.db
+        position = self.position(node.this)
+        if not data_set and name.lower() in ctes:
+            node.meta["runs as"], fields = ctes[name.lower()]
+            return fields
+        found = () if node.catalog else self.schema.find(name, data_set)
+        full = ".".join(part for part in (node.catalog, data_set, name) if part)
+        if not found:
+            self.issue("table", full, f"there is no table {full!r}", position)
+            return None
+        facts = found[0]
+        if len(found) > 1 or self.data_sets.setdefault(facts.name, facts.data_set) != facts.data_set:
+            several = " and ".join(repr(one.data_set) for one in self.schema.find(name))
+            self.issue("table", full, f"table {name!r} is in the data sets {several}; name one of them, once", position)
+            return None
+        self.tables.setdefault(facts.name, position)
+        node.meta["runs as"] = facts.name
+        return [Field(column, frozenset({(facts.name, column)}), plain=True) for column in facts.columns.values()]
+
+    @staticmethod
+    def _rename_table(node: exp.Table) -> None:
+        node.set("this", _identifier(node.meta.pop("runs as", node.name)))
+        node.set("db", None)
+        node.meta[_READ] = True
+
+    def _renamed(self, node: exp.Expr, fields: list[Field] | None) -> list[Field] | None:
+        """Give the fields under the names in an alias's list of columns: `AS t(a, b)`."""
+        names = node.alias_column_names
+        if fields is None or not names:
+            return fields
+        if len(names) > len(fields):
+            self.issue("sql", node.alias, f"{node.alias!r} has {len(fields)} columns", self.position(node))
+            return None
+        return [field.named(name) for field, name in zip(fields, names, strict=False)] + fields[len(names) :]
+
+    def _join(self, join: exp.Join, scope: Scope, ctes: _Ctes) -> list[Source]:
+        before = list(scope.sources.values())
+        entered = self._item(join.this, scope, ctes)
+        apart = str(join.args.get("kind") or "").upper() in ("SEMI", "ANTI")
+        using = list(join.args.get("using") or ())
+        if str(join.args.get("method") or "").upper() == "NATURAL":
+            using = self._common(before, entered, join)
+            join.set("method", None)
+        joined = [found for name in using if (found := self._using(name, before, entered, scope, apart=apart))]
+        if joined:
+            join.set("using", [_identifier(name) for name in joined])
+        self._expression(join.args.get("on"), scope, ctes)
+        if apart:
+            for source in entered:
+                del scope.sources[source.alias.lower()]
+        return [] if apart else entered
+
+    def _common(self, before: list[Source], entered: list[Source], join: exp.Join) -> list[exp.Identifier]:
+        """Give the names that both sides of a NATURAL JOIN have."""
+        right = {key for source in entered for key in source.fields or ()}
+        names = [field for source in before for key, field in (source.fields or {}).items() if key in right]
+        certain = all(source.fields is not None for source in before + entered)
+        if not names and certain:
+            self.issue("sql", "", "the two sides of a NATURAL JOIN share no column", self.position(join))
+        return [_identifier(name) for name in dict.fromkeys(field.name for field in names)]
+
+    def _using(
+        self, name: exp.Identifier, before: list[Source], entered: list[Source], scope: Scope, *, apart: bool
+    ) -> str | None:
+        key = name.name.lower()
+        left = [source for source in before if source.find(key)]
+        right = [source for source in entered if source.find(key)]
+        position = self.position(name)
+        if not left or not right or (len(left) > 1 and key not in scope.merged):
+            if all(source.fields is not None for source in before + entered):
+                known = scope.known()
+                self.issue("column", name.name, f"both sides need one column {name.name!r} for USING", position, known)
+            return None
+        fields = [field for source in left + right if (field := source.find(key))]
+        merged = scope.merged.get(key, fields[0])
+        for field in fields:
+            self.touch(field, position)
+            merged = merged.merged(field)
+        if not apart:
+            scope.merged[key] = merged
+            for source in left + right:
+                source.merged.add(key)
+        return merged.name
+
+    # The SELECT list
+
+    def _projection(self, node: exp.Expr, scope: Scope, ctes: _Ctes) -> Iterator[tuple[exp.Expr, Field]]:
+        position = self.position(node)
+        if isinstance(node, exp.Star):
+            yield from self._star(node, "", scope, ctes)
+        elif isinstance(node, exp.Column) and isinstance(node.this, exp.Star):
+            yield from self._star(node.this, node.table, scope, ctes)
+        elif isinstance(node, exp.Alias):
+            field = self._value(node, node.this, scope, ctes)
+            yield node, Field(node.alias, field.sources, field.plain, position)
+        else:
+            column = isinstance(node.unnest(), exp.Column)
+            name = "" if column else _spelled(node)
+            holder = exp.Paren(this=node)
+            field = self._value(holder, node, scope, ctes)
+            yield holder.this, Field(name or field.name, field.sources, field.plain, position)
+
+    def _value(self, holder: exp.Expr, node: exp.Expr, scope: Scope, ctes: _Ctes) -> Field:
+        """Resolve an expression of the SELECT list, which hangs in `holder`."""
+        bare = node.unnest()
+        if isinstance(bare, exp.Column) and not isinstance(bare.this, exp.Star):
+            return self._column(bare, scope) or Field(bare.name)
+        with self.collect() as touched:
+            self._expression(holder.this, scope, ctes)
+        return Field("", frozenset(touched))
+
+    def _star(self, star: exp.Star, table: str, scope: Scope, ctes: _Ctes) -> Iterator[tuple[exp.Expr, Field]]:
+        """Write out `*` or `table.*` with its EXCLUDE, REPLACE and RENAME."""
+        position = self.position(star) or self.position(star.parent)
+        source = scope.source(table) if table else None
+        if table and source is None:
+            self.issue("table", table, f"there is no table {table!r} here", position)
+            return
+        sources = [source] if source else list(scope.sources.values())
+        if not sources:
+            self.issue("sql", "*", "'*' needs a FROM clause", position)
+        columns = list(self._listed(sources, scope, merge=not table))
+        left_out = {node.name.lower() for node in star.args.get("except_") or ()}
+        replaced = {node.alias.lower(): node for node in star.args.get("replace") or ()}
+        renamed = {node.this.name.lower(): node.alias for node in star.args.get("rename") or ()}
+        if all(one.fields is not None for one in sources):
+            known = {field.name.lower() for _, field in columns}
+            for name in sorted((left_out | replaced.keys() | renamed.keys()) - known):
+                self.issue("column", name, f"'*' has no column {name!r}", position, scope.known())
+        for node, field in columns:
+            key = field.name.lower()
+            if key in replaced:
+                yield from self._projection(replaced[key].copy(), scope, ctes)
+            elif key not in left_out:
+                self.touch(field, position, star=True)
+                name = renamed.get(key, field.name)
+                yield node, Field(name, field.sources, field.plain, position)
+
+    def _listed(self, sources: list[Source], scope: Scope, *, merge: bool) -> Iterator[tuple[exp.Expr, Field]]:
+        seen: set[str] = set()
+        for source in sources:
+            self.bounded(len(source.fields or ()), None)
+            for key, field in (source.fields or {}).items():
+                if not merge or key not in source.merged:
+                    table, found = _identifier(source.alias), field
+                elif key not in seen:
+                    table, found = None, scope.merged[key]
+                else:
+                    continue
+                seen.add(key)
+                column = exp.Column(this=_identifier(found.name), table=table)
+                column.meta[_READ] = True
+                yield column, found
+
+    # Expressions and columns
+
+    def _expression(self, node: exp.Expr | None, scope: Scope, ctes: _Ctes) -> None:
+        """Resolve every column in `node`, and every query inside it."""
+        if node is None:
+            return
+        if isinstance(node, exp.Query | exp.Values):
+            self.columns_of(node, scope, ctes)
+        elif isinstance(node, exp.Column) and not isinstance(node.this, exp.Star):
+            self._column(node, scope)
+        elif isinstance(node, exp.Star | exp.Column):
+            if not isinstance(node.parent, exp.Count) or isinstance(node, exp.Column) or any(node.args.values()):
+                self.issue("sql", "*", "'*' stands alone or in count(*)", self.position(node))
+        else:
+            for child in list(node.iter_expressions()):
+                self._expression(child, scope, ctes)
+
+    def _column(self, node: exp.Column, scope: Scope) -> Field | None:
+        """Find what a column means, write that down in its place, and give it. Members of a struct are not plain."""
+        names = [part.name for part in node.parts]
+        position = self.position(node)
+        try:
+            found, rest = self._meaning(names, scope)
+        except Ambiguous as error:
+            message = f"column {names[-1]!r} is in {' and '.join(error.aliases)}; write which"
+            self.issue("sql", names[-1], message, position)
+            return None
+        if found is None:
+            if not scope.uncertain:
+                name = ".".join(names)
+                self.issue("column", name, f"there is no column {name!r}", position, scope.known())
+            return None
+        self.touch(found.field, position)
+        table = _identifier(found.source.alias) if found.source else None
+        written: exp.Expr = exp.Column(this=_identifier(found.field.name), table=table)
+        written.meta[_READ] = True
+        for member in rest:
+            written = exp.Dot(this=written, expression=_identifier(member))
+        node.replace(written)
+        return Field(rest[-1], found.field.sources) if rest else found.field
+
+    def _meaning(self, names: list[str], scope: Scope) -> tuple[Found | None, list[str]]:
+        """Find the column that a dotted name means, and the members of a struct that follow it."""
+        for start in range(len(names) - 1):
+            qualified = start == 0 or (start == 1 and self._is_data_set(names[0]))
+            source = scope.source(names[start]) if qualified else None
+            if source is not None:
+                field = source.find(names[start + 1])
+                return (Found(field, source) if field else None), names[start + 2 :]
+        return scope.column(names[0]), names[1:]
+
+    def _is_data_set(self, name: str) -> bool:
+        return any(name.lower() == data_set.lower() for data_set in self.data_sets.values())
+
+
+def _named(expression: exp.Expr, name: str) -> exp.Expr:
+    """Give an expression of the SELECT list under `name`."""
+    if isinstance(expression, exp.Alias):
+        expression.set("alias", _identifier(name))
+        return expression
+    if isinstance(expression, exp.Column) and expression.name == name:
+        return expression
+    return exp.Alias(this=expression, alias=_identifier(name))
