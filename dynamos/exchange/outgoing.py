@@ -16,7 +16,7 @@ from dynamos.exchange.faults import from_flight
 from dynamos.exchange.frames import Frames
 from dynamos.exchange.pipes import PipeReader
 from dynamos.exchange.wire import Say, Tally, heard, pieces, say
-from dynamos.kit.errors import Cancelled, DynamosError, JobFailed, Unavailable
+from dynamos.kit.errors import Cancelled, DynamosError, JobFailed, Unauthenticated, Unavailable
 
 T = TypeVar("T")
 _TRANSPORT = (flight.FlightError, pa.ArrowException, OSError)
@@ -130,6 +130,8 @@ class Outgoing:
             delay = min(delay * 2, _LAST_DELAY)
 
     def _open(self) -> None:
+        if not self._grant:
+            raise Unauthenticated("there is no grant for the stream", code="grant-missing")
         client = self._connections.to(self._peer, self._address)
         descriptor = flight.FlightDescriptor.for_path(self._job, self._edge)
         with self._faults():
