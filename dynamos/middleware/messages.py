@@ -95,7 +95,7 @@ class Change(Value):
 
     kind: Kind
     name: str
-    value: dict[str, Any] | None
+    value: dict[str, Any] | None = None
     revision: int | None = None
     token: str = ""
 

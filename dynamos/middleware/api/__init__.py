@@ -1,0 +1,1 @@
+"""The HTTP API: takes requests from people, takes results from parties, and hands them over."""
