@@ -55,8 +55,11 @@ class Runner(Protocol):
     """Runs parts. `isolation` names what holds between a service and the machine, e.g. ("user", "network",
     "seccomp")."""
 
-    name: str
-    isolation: tuple[str, ...]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def isolation(self) -> tuple[str, ...]: ...
 
     async def start(self, assignment: Assignment, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> RunningPart:
         """Start every step of the part, joined by pipes.

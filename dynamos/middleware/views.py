@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from dynamos.kit.errors import DynamosError, Unavailable
 from dynamos.knowledge.stores import Entry, Store
@@ -85,10 +85,10 @@ class SharedView:
 
 
 @asynccontextmanager
-async def background(*works: Callable[[], object]) -> AsyncIterator[asyncio.TaskGroup]:
+async def background(*works: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[asyncio.TaskGroup]:
     """Run endless works beside the block; they are cancelled when it ends, and end it when one of them fails."""
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(work()) for work in works]  # type: ignore[arg-type]
+        tasks = [group.create_task(work()) for work in works]
         try:
             yield group
         finally:

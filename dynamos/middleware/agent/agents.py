@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
 from datetime import datetime
 
 from opentelemetry import trace
@@ -23,6 +22,7 @@ from dynamos.middleware.agent.inbox import Inbox
 from dynamos.middleware.agent.options import step_options
 from dynamos.middleware.agent.partruns import PartRun
 from dynamos.middleware.configs import AgentConfig
+from dynamos.middleware.identity.requestors import Requestors
 from dynamos.middleware.messages import Change, EndPart, Started, StartPart
 from dynamos.middleware.views import SharedView
 from dynamos.model.jobs import PartReport, Usage
@@ -51,7 +51,7 @@ class Agent:
         policy: Policy,
         secret: bytes,
         clock: Clock,
-        is_admin: Callable[[str], bool],
+        requestors: Requestors,
     ) -> None:
         self._config = config
         self._kb = kb
@@ -63,7 +63,7 @@ class Agent:
         self._policy = policy
         self._secret = secret
         self._clock = clock
-        self._is_admin = is_admin
+        self._requestors = requestors
         self._runs: dict[str, PartRun] = {}
         self._ended: OrderedDict[str, EndPart] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -104,8 +104,11 @@ class Agent:
 
     async def change_agreement(self, message: Change) -> dict[str, object]:
         """Write the party's agreement for one of its admins."""
-        store = self._kb.store(bucket_of(self._config.name))
-        agreement, changed = await agreements.change(message, store, self._config.name, is_admin=self._is_admin)
+        party = self._config.party
+        user = await self._requestors.administers(party.name, message.token)
+        is_admin = user == "" or (user is not None and user in party.admins)
+        store = self._kb.store(bucket_of(party.name))
+        agreement, changed = await agreements.change(message, store, party.name, is_admin=is_admin)
         self._policy.agreement, self._policy.revision = agreement, changed.revision
         return changed.as_json()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 from pydantic import ValidationError
 
@@ -31,11 +30,9 @@ async def seed(store: Store, agreement: Agreement) -> tuple[Agreement, int]:
     return Agreement.model_validate(current.value), current.revision
 
 
-async def change(
-    message: Change, store: Store, party: str, *, is_admin: Callable[[str], bool]
-) -> tuple[Agreement, Changed]:
+async def change(message: Change, store: Store, party: str, *, is_admin: bool) -> tuple[Agreement, Changed]:
     """Write the party's agreement for one of its admins. Raises Refused, Mistakes, or Conflict."""
-    if not is_admin(message.token):
+    if not is_admin:
         raise Refused(f"only an admin of {party} may change its agreement", where=party)
     agreement = Agreement(name=party) if message.value is None else _read(message.value)
     if agreement.name != party:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from dynamos.kit.clocks import Clock
 from dynamos.kit.errors import BadInput, Refused
 from dynamos.middleware.configs import AgentConfig
 from dynamos.middleware.identity import grants
+from dynamos.middleware.identity.requestors import Requestors
 from dynamos.middleware.identity.spent import SpentGrants
 from dynamos.middleware.messages import StartPart
 from dynamos.middleware.views import SharedView
@@ -20,12 +19,6 @@ from dynamos.model.jobs import Grant
 from dynamos.model.requests import Request
 from dynamos.planning import parts
 from dynamos.policy.engines import PolicyEngine
-
-
-class Identity(Protocol):
-    """Who holds a token."""
-
-    user: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +49,7 @@ class Gatekeeper:
         engine: PolicyEngine,
         shared: SharedView,
         policy: Policy,
-        verify: Callable[[str], Identity],
+        requestors: Requestors,
         spent: SpentGrants,
         clock: Clock,
     ) -> None:
@@ -64,7 +57,7 @@ class Gatekeeper:
         self._engine = engine
         self._shared = shared
         self._policy = policy
-        self._verify = verify
+        self._requestors = requestors
         self._spent = spent
         self._clock = clock
 
@@ -78,18 +71,11 @@ class Gatekeeper:
         request = message.request
         if request.digest() != grant.request:
             raise Refused("the request is not the one that was granted", code="grant-for-another")
-        self._check_requestor(request, message.token)
+        await self._requestors.check(request.user.user_name, message.token)
         decision = self._decide(request) if party in grant.compute else None
         self._check_chain(grant, request, decision)
-        await self._spent.spend(grant)
+        await self._spent.spend(grant.id, grant.expires)
         return Permit(grant, request, decision)
-
-    def _check_requestor(self, request: Request, token: str) -> None:
-        if self._config.settings.open:
-            return
-        identity = self._verify(token)
-        if identity.user != request.user.user_name:
-            raise Refused(f"the token is not {request.user.user_name!r}'s", code="other-user")
 
     def _decide(self, request: Request) -> ProviderDecision:
         party = self._config.name

@@ -16,7 +16,6 @@ from dynamos.exchange.receivers import Receiver
 from dynamos.exchange.senders import Sender
 from dynamos.jobs.sandbox import SandboxRunner
 from dynamos.kit.clocks import SystemClock
-from dynamos.kit.errors import DynamosError
 from dynamos.knowledge import jetstream
 from dynamos.knowledge.bases import PRESENCE, SHARED, KnowledgeBase, bucket_of
 from dynamos.knowledge.presence import announce
@@ -27,8 +26,8 @@ from dynamos.middleware.agent.catalogues import discover
 from dynamos.middleware.agent.gatekeepers import Gatekeeper, Policy
 from dynamos.middleware.agent.inbox import Inbox
 from dynamos.middleware.configs import AgentConfig
+from dynamos.middleware.identity.requestors import Requestors
 from dynamos.middleware.identity.spent import SpentGrants
-from dynamos.middleware.identity.tokens import Verifier
 from dynamos.middleware.messages import Change, EndPart, Presence, StartPart
 from dynamos.middleware.views import SharedView, background, follow
 from dynamos.policy.builtin import BuiltIn
@@ -38,7 +37,7 @@ log = logging.getLogger(__name__)
 
 def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
     """Run the agent until SIGTERM; call `ready` with its exchange address once it takes work."""
-    runner = SandboxRunner.fork(config)
+    runner = SandboxRunner.fork(config.name, required=config.settings.isolation == "required")
     asyncio.run(_serve(config, runner, ready))
 
 
@@ -48,19 +47,18 @@ async def _serve(config: AgentConfig, runner: SandboxRunner, ready: Callable[[st
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(runner.close)
+        await asyncio.to_thread(lambda: runner.isolation)  # the zygote has found out what holds here
         kb = await jetstream.connect(config.bus, config.credentials, config.name)
         stack.push_async_callback(kb.close)
-        stack.push_async_callback(telemetry.setup(config.name, kb).close)
+        stack.push_async_callback(telemetry.setup(config.name, kb, collector=config.settings.telemetry).close)
         shared = SharedView()
         await stack.enter_async_context(background(partial(follow, kb.store(SHARED), "", shared.apply)))
         agent, receiver = await _agent(config, kb, runner, shared)
-        receiver.start()
-        stack.callback(receiver.close)
+        await receiver.start()
+        stack.push_async_callback(receiver.close)
         stack.push_async_callback(agent.close)
         await _listen(agent, kb, config.name)
-        await stack.enter_async_context(
-            announce(kb.store(PRESENCE), config.name, _presence(config, receiver, runner).as_json())
-        )
+        await stack.enter_async_context(announce(kb.store(PRESENCE), config.name, _presence(config, receiver, runner)))
         ready(receiver.address)
         await stopped.wait()
 
@@ -76,14 +74,14 @@ async def _agent(
         await store.put(f"catalogue.{name}", data_set.as_json())
     agreement, revision = await agreements.seed(store, config.agreement)
     policy = Policy(agreement, revision, data_sets)
-    verifier = Verifier.load(config.jwks, audience=config.marketplace)
+    requestors = Requestors(config)
     inbox = Inbox(config.name, config.orchestrator, clock)
     gatekeeper = Gatekeeper(
         config,
         engine=BuiltIn(),
         shared=shared,
         policy=policy,
-        verify=verifier.verify,
+        requestors=requestors,
         spent=SpentGrants(store, clock=clock),
         clock=clock,
     )
@@ -98,7 +96,7 @@ async def _agent(
         policy=policy,
         secret=_secret(config),
         clock=clock,
-        is_admin=partial(_is_admin, config, verifier),
+        requestors=requestors,
     )
     receiver = Receiver(config.credentials, host=config.host, port=config.port, admit=inbox.admit)
     return agent, receiver
@@ -140,14 +138,3 @@ def _secret(config: AgentConfig) -> bytes:
         path.touch(mode=0o600)
         path.write_bytes(secrets.token_bytes(32))
     return path.read_bytes()
-
-
-def _is_admin(config: AgentConfig, verifier: Verifier, token: str) -> bool:
-    if config.settings.open:
-        return True
-    try:
-        identity = verifier.verify(token)
-    except DynamosError as error:
-        log.warning("admin.refused party=%s error=%s", config.name, error)
-        return False
-    return identity.user in config.party.admins and config.name in identity.admin_of

@@ -57,6 +57,7 @@ class PartRun:
         self._running: RunningPart | None = None
         self._error: DynamosError | None = None
         self._pipes = Pipes()
+        self._over = False
 
     async def start(self, assignment: Assignment) -> None:
         """Start every step and let the incoming streams in. Raises what the runner raises; nothing is left then."""
@@ -67,6 +68,7 @@ class PartRun:
             for fd in self._pipes.sources.values():
                 os.close(fd)
             self._close_sinks(list(self._pipes.sinks.values()), Cancelled("the part did not start"))
+            self._over = False
             raise
         self._inbox.expect(self.grant.job, self._pipes.sinks)
 
@@ -77,7 +79,7 @@ class PartRun:
             await self._running.kill(error)
 
     async def finish(self, deadline: float) -> PartReport:
-        """Wait for the end of steps and streams and say how it was. Streams are confirmed only if every step did well."""
+        """Wait for the end of steps and streams, and report. Streams are confirmed only if every step did well."""
         assert self._running is not None
         confirmed: asyncio.Future[None] = self._loop.create_future()
         try:
@@ -114,7 +116,7 @@ class PartRun:
                 edge=edge.name,
                 grant=self._text,
                 source_fd=self._pipes.sources[edge.name],
-                confirm=asyncio.shield(confirmed),
+                confirm=lambda: asyncio.shield(confirmed),
             )
         except DynamosError as error:
             await self.kill(error)
@@ -125,15 +127,15 @@ class PartRun:
 
     def _broke_off(self, error: DynamosError) -> None:
         """An incoming stream broke off (told from a receiver's thread): what came so far must not count."""
+        if self._over:
+            return
         asyncio.run_coroutine_threadsafe(self.kill(error), self._loop).result(timeout=GRACE_SECONDS)
 
-    @staticmethod
-    def _close_sinks(sinks: list[Sink], error: DynamosError) -> None:
+    def _close_sinks(self, sinks: list[Sink], error: DynamosError) -> None:
+        """Close the pipes that no stream was let into."""
+        self._over = True
         for sink in sinks:
-            if isinstance(sink, PipeSink):
-                sink.discard()
-            else:
-                sink.abort(error)
+            sink.abort(error)
 
     def _report(self, outcome: Outcome, transfers: tuple[Transfer, ...]) -> PartReport:
         error = self._error

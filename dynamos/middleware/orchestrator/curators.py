@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,6 +10,7 @@ from dynamos.kit.errors import BadInput, Mistake, Mistakes, NotFound, Refused
 from dynamos.kit.words import suggest
 from dynamos.knowledge.bases import SHARED, KnowledgeBase
 from dynamos.middleware.configs import OrchestratorConfig
+from dynamos.middleware.identity.requestors import Requestors
 from dynamos.middleware.messages import Change, Changed, Look, Seen
 from dynamos.middleware.orchestrator.overviews import Overview
 from dynamos.middleware.views import ARCHETYPES, REQUEST_TYPES, SERVICES
@@ -33,12 +33,12 @@ class Curator:
         *,
         kb: KnowledgeBase,
         overview: Overview,
-        is_admin: Callable[[str], bool],
+        requestors: Requestors,
     ) -> None:
         self._config = config
         self._kb = kb
         self._overview = overview
-        self._is_admin = is_admin
+        self._requestors = requestors
 
     async def seed(self) -> None:
         """Put the configured archetypes, request types and services where there are none of that name yet."""
@@ -70,7 +70,7 @@ class Curator:
             return Changed.model_validate(answer)
         if message.kind not in MODELS:
             raise BadInput(f"{message.kind} come from the parties' data and cannot be written", where="$.kind")
-        if not self._is_admin(message.token):
+        if await self._requestors.administers(self._config.marketplace, message.token) is None:
             raise Refused("only an admin of the marketplace may change what it shares")
         return await self._write(message)
 

@@ -10,15 +10,15 @@ from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
 from dynamos.kit.clocks import SystemClock
-from dynamos.kit.errors import DynamosError, Unavailable
+from dynamos.kit.errors import Unavailable
 from dynamos.kit.waits import until
 from dynamos.knowledge import jetstream
 from dynamos.knowledge.bases import JOBS, PRESENCE, KnowledgeBase
 from dynamos.knowledge.presence import Presences
 from dynamos.middleware import telemetry
 from dynamos.middleware.configs import OrchestratorConfig
-from dynamos.middleware.identity.tokens import Verifier
-from dynamos.middleware.messages import CancelJob, Change, Check, EndPart, FindJobs, FoundJobs, Look, Submit
+from dynamos.middleware.identity.requestors import Requestors
+from dynamos.middleware.messages import CancelJob, Change, Check, EndPart, FindJobs, FoundJobs, Look, Presence, Submit
 from dynamos.middleware.orchestrator.curators import Curator
 from dynamos.middleware.orchestrator.jobbooks import JobBook
 from dynamos.middleware.orchestrator.orchestrators import Orchestrator
@@ -45,8 +45,8 @@ async def _serve(config: OrchestratorConfig, ready: Callable[[str], None]) -> No
     async with AsyncExitStack() as stack:
         kb = await jetstream.connect(config.bus, config.credentials, config.name)
         stack.push_async_callback(kb.close)
-        stack.push_async_callback(telemetry.setup(config.name, kb).close)
-        presences = await stack.enter_async_context(Presences(kb.store(PRESENCE)))
+        stack.push_async_callback(telemetry.setup(config.name, kb, collector=config.settings.telemetry).close)
+        presences = await stack.enter_async_context(Presences(kb.store(PRESENCE), Presence))
         overview = Overview(kb, config.parties, presences)
         await stack.enter_async_context(background(*overview.works))
         orchestrator, curator, book = _assemble(config, kb, overview)
@@ -54,7 +54,7 @@ async def _serve(config: OrchestratorConfig, ready: Callable[[str], None]) -> No
         await until("the marketplace's own values in the view", _seeded(config, overview), within=SEEDED_SECONDS)
         await _forget(kb, await book.recover())
         stack.push_async_callback(orchestrator.close)
-        await stack.enter_async_context(background(lambda: _watch_parties(presences, overview, orchestrator)))
+        await stack.enter_async_context(background(lambda: _watch_parties(presences, orchestrator)))
         await _listen(kb, orchestrator, curator, book)
         ready(config.bus)
         await stopped.wait()
@@ -64,17 +64,8 @@ def _assemble(
     config: OrchestratorConfig, kb: KnowledgeBase, overview: Overview
 ) -> tuple[Orchestrator, Curator, JobBook]:
     clock = SystemClock()
-    verifier = Verifier.load(config.jwks, audience=config.marketplace)
+    requestors = Requestors(config)
     book = JobBook(kb.store(JOBS), clock)
-
-    def is_admin(token: str) -> bool:
-        if config.settings.open:
-            return True
-        try:
-            return config.marketplace in verifier.verify(token).admin_of
-        except DynamosError as error:
-            log.warning("admin.refused error=%s", error)
-            return False
 
     orchestrator = Orchestrator(
         config,
@@ -82,10 +73,10 @@ def _assemble(
         overview=overview,
         engine=BuiltIn(),
         book=book,
-        verify_user=lambda token: verifier.verify(token).user,
+        requestors=requestors,
         clock=clock,
     )
-    return orchestrator, Curator(config, kb=kb, overview=overview, is_admin=is_admin), book
+    return orchestrator, Curator(config, kb=kb, overview=overview, requestors=requestors), book
 
 
 def _seeded(config: OrchestratorConfig, overview: Overview) -> Callable[[], Awaitable[bool]]:
@@ -114,12 +105,11 @@ async def _forget(kb: KnowledgeBase, lost: list[Job]) -> None:
                 log.warning("end.unheard job=%s party=%s error=%s", job.id, party, error)
 
 
-async def _watch_parties(presences: Presences, overview: Overview, orchestrator: Orchestrator) -> None:
+async def _watch_parties(presences: Presences[Presence], orchestrator: Orchestrator) -> None:
     """Whenever somebody comes or goes, the parts of agents that are gone are lost."""
-    async for _ in presences.changes():
-        online = overview.online()
-        for party in overview.parties:
-            orchestrator.lose(party, online[party].instance if party in online else None)
+    async with presences.changes() as changes:
+        async for item in changes:
+            orchestrator.lose(item.name, item.value.instance if item.value is not None else None)
 
 
 async def _listen(kb: KnowledgeBase, orchestrator: Orchestrator, curator: Curator, book: JobBook) -> None:

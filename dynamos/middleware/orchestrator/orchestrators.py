@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 from datetime import timedelta
 
 from opentelemetry import trace
@@ -15,6 +14,7 @@ from dynamos.kit.errors import Broken, Cancelled, DynamosError, NotFound, Refuse
 from dynamos.knowledge.bases import KnowledgeBase
 from dynamos.middleware import telemetry
 from dynamos.middleware.configs import OrchestratorConfig
+from dynamos.middleware.identity.requestors import Requestors
 from dynamos.middleware.messages import CancelJob, Check, Checked, JobEvent, Submit, Submitted
 from dynamos.middleware.orchestrator.admissions import Admission
 from dynamos.middleware.orchestrator.executions import Execution, seconds_left
@@ -43,7 +43,7 @@ class Orchestrator:
         overview: Overview,
         engine: PolicyEngine,
         book: JobBook,
-        verify_user: Callable[[str], str],
+        requestors: Requestors,
         clock: Clock,
     ) -> None:
         self._config = config
@@ -51,7 +51,7 @@ class Orchestrator:
         self._overview = overview
         self._engine = engine
         self._book = book
-        self._verify_user = verify_user
+        self._requestors = requestors
         self._clock = clock
         settings = config.settings
         self._admission = Admission(running=settings.concurrent_jobs, waiting=settings.waiting_jobs)
@@ -59,7 +59,7 @@ class Orchestrator:
 
     async def check(self, message: Check) -> Checked:
         """Decide and plan, and run nothing."""
-        self._check_requestor(message.request, message.token)
+        await self._requestors.check(message.request.user.user_name, message.token)
         decision = self._decide(message.request)
         try:
             plan = plans.plan(message.request, decision, self._overview.landscape(), job="check")
@@ -112,7 +112,7 @@ class Orchestrator:
     async def _prepare(self, message: Submit) -> LiveJob:
         """Decide and plan, and write the job's record."""
         request = message.request
-        self._check_requestor(request, message.token)
+        await self._requestors.check(request.user.user_name, message.token)
         began = time.monotonic()
         decision = self._decide(request)
         decided = time.monotonic()
@@ -197,13 +197,6 @@ class Orchestrator:
     def _time(live: LiveJob, **seconds: float) -> None:
         timings = {**live.record.timings, **{name: value * 1e3 for name, value in seconds.items()}}
         live.record = live.record.model_copy(update={"timings": timings})
-
-    def _check_requestor(self, request: Request, token: str) -> None:
-        if self._config.settings.open:
-            return
-        user = self._verify_user(token)
-        if user != request.user.user_name:
-            raise Refused(f"the token is not {request.user.user_name!r}'s", code="other-user")
 
     def _decide(self, request: Request) -> Decision:
         known = self._overview

@@ -41,7 +41,7 @@ class PartyView:
 class Overview:
     """The marketplace now. `works` are the endless tasks that keep it current."""
 
-    def __init__(self, kb: KnowledgeBase, parties: tuple[str, ...], presences: Presences) -> None:
+    def __init__(self, kb: KnowledgeBase, parties: tuple[str, ...], presences: Presences[Presence]) -> None:
         self.shared = SharedView()
         self.parties = {party: PartyView() for party in parties}
         self.presences = presences
@@ -65,7 +65,7 @@ class Overview:
 
     def online(self) -> dict[str, Presence]:
         """Give who is there."""
-        return {party: Presence.model_validate(value) for party, value in self.presences.online().items()}
+        return self.presences.online()
 
     def landscape(self) -> Landscape:
         """Give what planning needs to know."""
