@@ -46,8 +46,7 @@ class Outgoing:
         self._job, self._edge, self._grant = ticket
         self._source = PipeReader(source_fd)
         self._limit = limit
-        options = pa.ipc.IpcWriteOptions(compression=None if compression == "none" else compression)
-        self._options = flight.FlightCallOptions(write_options=options)
+        self._options = pa.ipc.IpcWriteOptions(compression=None if compression == "none" else compression)
         self._tally = Tally()
         self._writer: flight.FlightStreamWriter | None = None
         self._reader: flight.FlightStreamReader | None = None
@@ -70,7 +69,8 @@ class Outgoing:
         assert self._writer is not None
         schema, batches = Frames(self._source, limit=self._limit).batches()
         with self._faults():
-            self._writer.begin(schema)
+            # Here and not with the call: Flight takes a call's write options for DoPut only.
+            self._writer.begin(schema, options=self._options)
         for batch in batches:
             for piece in pieces(batch):
                 with self._faults():
@@ -135,7 +135,7 @@ class Outgoing:
         client = self._connections.to(self._peer, self._address)
         descriptor = flight.FlightDescriptor.for_path(self._job, self._edge)
         with self._faults():
-            self._writer, self._reader = client.do_exchange(descriptor, self._options)
+            self._writer, self._reader = client.do_exchange(descriptor)
             if self._cancelled.is_set():
                 self._reader.cancel()
             self._writer.write_metadata(self._grant.encode())

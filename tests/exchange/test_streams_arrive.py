@@ -133,6 +133,47 @@ def test_a_large_batch_arrives_in_pieces_with_the_same_rows(units):
     asyncio.run(run())
 
 
+def test_compression_makes_what_is_sent_smaller(units):
+    async def sent(compression):
+        """Send through a relay that counts the bytes that go to the receiver."""
+        count = 0
+
+        async with pair(units) as both:
+
+            async def relay(reader, writer):
+                to_reader, to_writer = await asyncio.open_connection("127.0.0.1", both.receiver.port)
+
+                async def back():
+                    while data := await to_reader.read(65536):
+                        writer.write(data)
+
+                answering = asyncio.create_task(back())
+                nonlocal count
+                while data := await reader.read(65536):
+                    count += len(data)
+                    to_writer.write(data)
+                    await to_writer.drain()
+                to_writer.close()
+                await answering
+                writer.close()
+
+            server = await asyncio.start_server(relay, "127.0.0.1", 0)
+            address = f"grpc+tls://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            batch = pa.record_batch({"s": ["the same text again"] * 50_000})
+            await both.send(written(batch.schema, [batch]), address=address, compression=compression)
+            assert both.sink.table().num_rows == 50_000
+            # Whoever goes first from here on, the count is done.
+            total = count
+            await both.sender.close()
+            server.close()
+        return total
+
+    none, lz4, zstd = (asyncio.run(sent(compression)) for compression in ("none", "lz4", "zstd"))
+    assert none > 1_000_000
+    assert lz4 < none / 5
+    assert zstd < none / 5
+
+
 def test_streams_at_the_same_time_do_not_mix(units):
     async def run():
         async with pair(units) as both:
