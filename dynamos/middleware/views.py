@@ -9,83 +9,77 @@ from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
 from dynamos.kit.errors import DynamosError, Unavailable
-from dynamos.knowledge.stores import Entry, Store
+from dynamos.knowledge.bases import SHARED, KnowledgeBase, bucket_of
+from dynamos.knowledge.shelves import Shelf
+from dynamos.model.agreements import Agreement
 from dynamos.model.archetypes import Archetype
+from dynamos.model.datasets import DataSet
 from dynamos.model.request_types import RequestType
 from dynamos.model.services import Service
 from dynamos.model.values import Value
 
 log = logging.getLogger(__name__)
 T = TypeVar("T", bound=Value)
+Work = Callable[[], Coroutine[Any, Any, None]]
 
 ARCHETYPES, REQUEST_TYPES, SERVICES = "archetypes", "requestTypes", "microservices"
 RETRY_SECONDS = 0.5
 
 
-async def follow(store: Store, prefix: str, apply: Callable[[Entry], None]) -> None:
-    """Call `apply` with every entry under `prefix`, now and whenever one changes, until cancelled."""
-    while True:
-        try:
-            async with store.watch(prefix) as changes:
-                async for entry in changes:
-                    apply(entry)
-        except Unavailable as error:
-            log.warning("watch.broken prefix=%s error=%s", prefix, error)
-        await asyncio.sleep(RETRY_SECONDS)
+class Mirror(Generic[T]):
+    """The values of a shelf, by name, kept current by `follow`."""
 
-
-class Shelf(Generic[T]):
-    """The values of one kind under `prefix`, by name. What does not validate is left out and logged."""
-
-    def __init__(self, prefix: str, model: type[T]) -> None:
-        self.prefix = prefix
-        self.model = model
+    def __init__(self, shelf: Shelf[T]) -> None:
+        self._shelf = shelf
         self.values: dict[str, T] = {}
+        self.revisions: dict[str, int] = {}
 
-    def key(self, name: str) -> str:
-        return f"{self.prefix}.{name}"
+    async def follow(self) -> None:
+        """Take over what is there and every change, until cancelled."""
+        while True:
+            try:
+                async with self._shelf.watch() as items:
+                    async for item in items:
+                        self._take(item.name, item.value, item.revision)
+            except Unavailable as error:
+                log.warning("watch.broken error=%s", error)
+            await asyncio.sleep(RETRY_SECONDS)
 
-    def apply(self, entry: Entry) -> None:
-        """Take over one entry of the store."""
-        name = entry.key.removeprefix(f"{self.prefix}.")
-        if entry.value is None:
+    def _take(self, name: str, value: T | None, revision: int) -> None:
+        if value is None:
             self.values.pop(name, None)
-            return
-        try:
-            self.values[name] = self.model.model_validate(entry.value)
-        except ValueError as error:
-            log.warning("view.invalid key=%s error=%s", entry.key, error)
+            self.revisions.pop(name, None)
+        else:
+            self.values[name] = value
+            self.revisions[name] = revision
 
 
 class SharedView:
-    """What the marketplace shares: archetypes, request types and services."""
+    """What the marketplace shares: archetypes, request types and services. `works` keep it current."""
 
-    def __init__(self) -> None:
-        self._archetypes = Shelf(ARCHETYPES, Archetype)
-        self._request_types = Shelf(REQUEST_TYPES, RequestType)
-        self._services = Shelf(SERVICES, Service)
+    def __init__(self, kb: KnowledgeBase) -> None:
+        store = kb.store(SHARED)
+        archetypes = Mirror(Shelf(store, ARCHETYPES, Archetype))
+        request_types = Mirror(Shelf(store, REQUEST_TYPES, RequestType))
+        services = Mirror(Shelf(store, SERVICES, Service))
+        self.archetypes = archetypes.values
+        self.request_types = request_types.values
+        self.services = services.values
+        self.works: list[Work] = [archetypes.follow, request_types.follow, services.follow]
 
-    @property
-    def archetypes(self) -> dict[str, Archetype]:
-        return self._archetypes.values
 
-    @property
-    def request_types(self) -> dict[str, RequestType]:
-        return self._request_types.values
+def agreements_of(kb: KnowledgeBase, party: str) -> Shelf[Agreement]:
+    """Give the shelf in the party's own bucket that holds its agreement, under the party's name."""
+    return Shelf(kb.store(bucket_of(party)), "agreements", Agreement)
 
-    @property
-    def services(self) -> dict[str, Service]:
-        return self._services.values
 
-    def apply(self, entry: Entry) -> None:
-        """Take over one entry of the bucket `shared`."""
-        for shelf in (self._archetypes, self._request_types, self._services):
-            if entry.key.startswith(f"{shelf.prefix}."):
-                shelf.apply(entry)
+def catalogue_of(kb: KnowledgeBase, party: str) -> Shelf[DataSet]:
+    """Give the shelf in the party's own bucket that holds its data sets, with the columns they really have."""
+    return Shelf(kb.store(bucket_of(party)), "catalogue", DataSet)
 
 
 @asynccontextmanager
-async def background(*works: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[asyncio.TaskGroup]:
+async def background(*works: Work) -> AsyncIterator[asyncio.TaskGroup]:
     """Run endless works beside the block; they are cancelled when it ends, and end it when one of them fails."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(work()) for work in works]

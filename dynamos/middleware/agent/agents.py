@@ -14,7 +14,7 @@ from dynamos.exchange.senders import Sender
 from dynamos.jobs.runners import Assignment, Runner
 from dynamos.kit.clocks import Clock
 from dynamos.kit.errors import Cancelled, Conflict, DynamosError, TimedOut, Unavailable
-from dynamos.knowledge.bases import KnowledgeBase, bucket_of
+from dynamos.knowledge.bases import KnowledgeBase
 from dynamos.middleware import telemetry
 from dynamos.middleware.agent import agreements
 from dynamos.middleware.agent.gatekeepers import Gatekeeper, Permit, Policy
@@ -107,8 +107,7 @@ class Agent:
         party = self._config.party
         user = await self._requestors.administers(party.name, message.token)
         is_admin = user == "" or (user is not None and user in party.admins)
-        store = self._kb.store(bucket_of(party.name))
-        agreement, changed = await agreements.change(message, store, party.name, is_admin=is_admin)
+        agreement, changed = await agreements.change(message, self._kb, party.name, is_admin=is_admin)
         self._policy.agreement, self._policy.revision = agreement, changed.revision
         return changed.as_json()
 

@@ -7,27 +7,29 @@ import logging
 from pydantic import ValidationError
 
 from dynamos.kit.errors import BadInput, Mistake, Mistakes, Refused
-from dynamos.knowledge.stores import Store
+from dynamos.knowledge.bases import KnowledgeBase, bucket_of
 from dynamos.middleware.messages import Change, Changed
+from dynamos.middleware.views import agreements_of
 from dynamos.model.agreements import Agreement
 
 log = logging.getLogger(__name__)
-AGREEMENT, SEED = "agreement", "seed"
+SEED = "seed"
 
 
-async def seed(store: Store, agreement: Agreement) -> tuple[Agreement, int]:
+async def seed(kb: KnowledgeBase, agreement: Agreement) -> tuple[Agreement, int]:
     """Put the file's agreement into the bucket if the file has changed since it was last put there.
 
     What an admin changed through the API stays until somebody edits the file.
     """
-    current = await store.get(AGREEMENT)
+    shelf, store = agreements_of(kb, agreement.name), kb.store(bucket_of(agreement.name))
+    current = await shelf.get(agreement.name)
     last = await store.get(SEED)
-    digest = agreement.digest()
-    if current is None or current.value is None or last is None or (last.value or {}).get("digest") != digest:
-        revision = await store.put(AGREEMENT, agreement.as_json())
-        await store.put(SEED, {"digest": digest})
-        return agreement, revision
-    return Agreement.model_validate(current.value), current.revision
+    seeded = {"digest": agreement.digest()}
+    if current is not None and current.value is not None and last is not None and last.value == seeded:
+        return current.value, current.revision
+    revision = await shelf.put(agreement.name, agreement)
+    await store.put(SEED, seeded)
+    return agreement, revision
 
 
 async def change(message: Change, store: Store, party: str, *, is_admin: bool) -> tuple[Agreement, Changed]:
@@ -39,7 +41,7 @@ async def change(message: Change, store: Store, party: str, *, is_admin: bool) -
         raise BadInput(
             f"this is the agreement of {agreement.name!r}", where="$.name", hint=f"its name must be {party!r}"
         )
-    revision = await store.put(AGREEMENT, agreement.as_json(), revision=message.revision)
+    revision = await agreements_of(kb, party).put(party, agreement, revision=message.revision)
     log.info("agreement.changed party=%s revision=%d", party, revision)
     return agreement, Changed(revision=revision)
 

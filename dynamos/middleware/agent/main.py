@@ -9,7 +9,6 @@ import signal
 import uuid
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from functools import partial
 
 import dynamos
 from dynamos.exchange.receivers import Receiver
@@ -17,7 +16,7 @@ from dynamos.exchange.senders import Sender
 from dynamos.jobs.sandbox import SandboxRunner
 from dynamos.kit.clocks import SystemClock
 from dynamos.knowledge import jetstream
-from dynamos.knowledge.bases import PRESENCE, SHARED, KnowledgeBase, bucket_of
+from dynamos.knowledge.bases import PRESENCE, KnowledgeBase, bucket_of
 from dynamos.knowledge.presence import announce
 from dynamos.middleware import telemetry
 from dynamos.middleware.agent import agreements
@@ -29,7 +28,7 @@ from dynamos.middleware.configs import AgentConfig
 from dynamos.middleware.identity.requestors import Requestors
 from dynamos.middleware.identity.spent import SpentGrants
 from dynamos.middleware.messages import Change, EndPart, Presence, StartPart
-from dynamos.middleware.views import SharedView, background, follow
+from dynamos.middleware.views import SharedView, background, catalogue_of
 from dynamos.policy.builtin import BuiltIn
 
 log = logging.getLogger(__name__)
@@ -51,8 +50,8 @@ async def _serve(config: AgentConfig, runner: SandboxRunner, ready: Callable[[st
         kb = await jetstream.connect(config.bus, config.credentials, config.name)
         stack.push_async_callback(kb.close)
         stack.push_async_callback(telemetry.setup(config.name, kb, collector=config.settings.telemetry).close)
-        shared = SharedView()
-        await stack.enter_async_context(background(partial(follow, kb.store(SHARED), "", shared.apply)))
+        shared = SharedView(kb)
+        await stack.enter_async_context(background(*shared.works))
         agent, receiver = await _agent(config, kb, runner, shared)
         await receiver.start()
         stack.push_async_callback(receiver.close)
@@ -68,11 +67,10 @@ async def _agent(
 ) -> tuple[Agent, Receiver]:
     """Put the agent together from its parts, its agreement and its catalogue."""
     clock = SystemClock()
-    store = kb.store(bucket_of(config.name))
     data_sets = await discover(config.party, config.data_sets, config.data)
     for name, data_set in data_sets.items():
-        await store.put(f"catalogue.{name}", data_set.as_json())
-    agreement, revision = await agreements.seed(store, config.agreement)
+        await catalogue_of(kb, config.name).put(name, data_set)
+    agreement, revision = await agreements.seed(kb, config.agreement)
     policy = Policy(agreement, revision, data_sets)
     requestors = Requestors(config)
     inbox = Inbox(config.name, config.orchestrator, clock)
@@ -82,7 +80,7 @@ async def _agent(
         shared=shared,
         policy=policy,
         requestors=requestors,
-        spent=SpentGrants(store, clock=clock),
+        spent=SpentGrants(kb.store(bucket_of(config.name)), clock=clock),
         clock=clock,
     )
     agent = Agent(

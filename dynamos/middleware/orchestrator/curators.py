@@ -115,11 +115,11 @@ class Curator:
         if kind == "datasets":
             return {
                 f"{party}.{name}": ({"party": party, **data_set.as_json()}, 0)
-                for party, view in views.items()
-                for name, data_set in view.data_sets.items()
+                for party, held in overview.catalogue.items()
+                for name, data_set in held.items()
             }
-        online = self._overview.online()
-        return {party: ({"name": party, "online": party in online}, 0) for party in views}
+        online = overview.online()
+        return {party: ({"name": party, "online": party in online}, 0) for party in overview.parties}
 
     def _configured(self) -> dict[str, dict[str, Any]]:
         return {

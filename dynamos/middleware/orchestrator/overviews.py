@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from dynamos.kit.digests import digest
-from dynamos.knowledge.bases import SHARED, KnowledgeBase, bucket_of
+from dynamos.knowledge.bases import KnowledgeBase
 from dynamos.knowledge.presence import Presences
-from dynamos.knowledge.stores import Entry
 from dynamos.middleware.messages import Presence
-from dynamos.middleware.views import SharedView, Shelf, follow
+from dynamos.middleware.views import Mirror, SharedView, Work, agreements_of, catalogue_of
 from dynamos.model.agreements import Agreement
 from dynamos.model.datasets import DataSet
 from dynamos.planning.landscapes import Landscape
@@ -17,55 +14,41 @@ from dynamos.planning.landscapes import Landscape
 REVISION_LENGTH = 12
 
 
-class PartyView:
-    """One party's bucket as the orchestrator may read it."""
-
-    def __init__(self) -> None:
-        self.agreement: Agreement | None = None
-        self.revision = 0
-        self._catalogue = Shelf("catalogue", DataSet)
-
-    @property
-    def data_sets(self) -> dict[str, DataSet]:
-        return self._catalogue.values
-
-    def apply(self, entry: Entry) -> None:
-        """Take over one entry of the party's bucket."""
-        if entry.key == "agreement":
-            self.agreement = Agreement.model_validate(entry.value) if entry.value is not None else None
-            self.revision = entry.revision
-        elif entry.key.startswith("catalogue."):
-            self._catalogue.apply(entry)
-
-
 class Overview:
     """The marketplace now. `works` are the endless tasks that keep it current."""
 
     def __init__(self, kb: KnowledgeBase, parties: tuple[str, ...], presences: Presences[Presence]) -> None:
-        self.shared = SharedView()
-        self.parties = {party: PartyView() for party in parties}
-        self.presences = presences
-        self.works = [
-            partial(follow, kb.store(SHARED), "", self.shared.apply),
-            *(partial(follow, kb.store(bucket_of(party)), "", view.apply) for party, view in self.parties.items()),
-        ]
+        self.parties = parties
+        self.shared = SharedView(kb)
+        self._presences = presences
+        self._agreements = {party: Mirror(agreements_of(kb, party)) for party in parties}
+        self._catalogues = {party: Mirror(catalogue_of(kb, party)) for party in parties}
+        mirrors = (*self._agreements.values(), *self._catalogues.values())
+        self.works: list[Work] = [*self.shared.works, *(mirror.follow for mirror in mirrors)]
 
     @property
     def agreements(self) -> dict[str, Agreement]:
-        return {party: view.agreement for party, view in self.parties.items() if view.agreement is not None}
+        """Every party's agreement. Only the one under the party's own name counts."""
+        return {party: mirror.values[party] for party, mirror in self._agreements.items() if party in mirror.values}
 
     @property
     def catalogue(self) -> dict[str, dict[str, DataSet]]:
-        return {party: view.data_sets for party, view in self.parties.items()}
+        """Every party's data sets, by name."""
+        return {party: mirror.values for party, mirror in self._catalogues.items()}
+
+    @property
+    def revisions(self) -> dict[str, int]:
+        """The revision of every party's agreement, 0 where there is none."""
+        return {party: mirror.revisions.get(party, 0) for party, mirror in self._agreements.items()}
 
     @property
     def revision(self) -> str:
         """A name for the state of all agreements: it changes whenever one of them does."""
-        return digest({party: view.revision for party, view in self.parties.items()})[:REVISION_LENGTH]
+        return digest(self.revisions)[:REVISION_LENGTH]
 
     def online(self) -> dict[str, Presence]:
         """Give who is there."""
-        return self.presences.online()
+        return self._presences.online()
 
     def landscape(self) -> Landscape:
         """Give what planning needs to know."""
@@ -73,5 +56,5 @@ class Overview:
             archetypes=dict(self.shared.archetypes),
             request_types=dict(self.shared.request_types),
             services=dict(self.shared.services),
-            online=frozenset(self.presences.online()),
+            online=frozenset(self._presences.online()),
         )
