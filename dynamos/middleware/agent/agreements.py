@@ -32,7 +32,7 @@ async def seed(kb: KnowledgeBase, agreement: Agreement) -> tuple[Agreement, int]
     return agreement, revision
 
 
-async def change(message: Change, store: Store, party: str, *, is_admin: bool) -> tuple[Agreement, Changed]:
+async def change(message: Change, kb: KnowledgeBase, party: str, *, is_admin: bool) -> tuple[Agreement, Changed]:
     """Write the party's agreement for one of its admins. Raises Refused, Mistakes, or Conflict."""
     if not is_admin:
         raise Refused(f"only an admin of {party} may change its agreement", where=party)

@@ -109,9 +109,10 @@ class Curator:
         if kind in MODELS:
             entries = await self._kb.store(SHARED).entries(kind)
             return {entry.key.split(".", 1)[1]: (entry.value or {}, entry.revision) for entry in entries}
-        views = self._overview.parties
+        overview = self._overview
         if kind == "policyEnforcer":
-            return {party: (view.agreement.as_json(), view.revision) for party, view in views.items() if view.agreement}
+            revisions = overview.revisions
+            return {party: (value.as_json(), revisions[party]) for party, value in overview.agreements.items()}
         if kind == "datasets":
             return {
                 f"{party}.{name}": ({"party": party, **data_set.as_json()}, 0)

@@ -23,8 +23,11 @@ class Overview:
         self._presences = presences
         self._agreements = {party: Mirror(agreements_of(kb, party)) for party in parties}
         self._catalogues = {party: Mirror(catalogue_of(kb, party)) for party in parties}
-        mirrors = (*self._agreements.values(), *self._catalogues.values())
-        self.works: list[Work] = [*self.shared.works, *(mirror.follow for mirror in mirrors)]
+        self.works: list[Work] = [
+            *self.shared.works,
+            *(mirror.follow for mirror in self._agreements.values()),
+            *(mirror.follow for mirror in self._catalogues.values()),
+        ]
 
     @property
     def agreements(self) -> dict[str, Agreement]:
