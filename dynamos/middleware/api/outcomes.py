@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dynamos.kit.errors import Broken, DynamosError, JobFailed, revive
+from dynamos.kit.errors import Broken, DynamosError, JobFailed, NotFound, revive
 from dynamos.middleware.api.results import Delivery, Phase, Result
 from dynamos.model.jobs import Job, State
 from dynamos.model.plans import Edge, Plan
@@ -68,7 +68,7 @@ def _absent(job: Job, edge: Edge, result: Result | None) -> dict[str, Any]:
     error = (report.error if report else None) or (result.error.as_dict() if result and result.error else None)
     if not job.state.final and error is None:
         return {"status": str(result.phase) if result else "awaited"}
-    if report is not None and report.state == State.SUCCEEDED and result is None:
+    if result is None and (job.state == State.SUCCEEDED or (report is not None and report.state == State.SUCCEEDED)):
         return {"status": "gone"}
     return {"status": str(Phase.FAILED), "error": error or job.error}
 
@@ -113,7 +113,18 @@ def failure(delivery: Delivery) -> DynamosError | None:
         return Broken("the job has no record")
     if complete(delivery):
         return None
+    if delivery.gone and job.state in (State.SUCCEEDED, State.PARTIAL):
+        return result_gone()
     return error_of(job)
+
+
+def result_gone() -> NotFound:
+    """Give the error for a result that was here once."""
+    return NotFound(
+        "the result is not kept any more",
+        code="result-gone",
+        hint="results are kept for a while after their job (settings.resultAge); submit the request again",
+    )
 
 
 def error_of(job: Job) -> DynamosError:

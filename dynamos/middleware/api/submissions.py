@@ -21,6 +21,7 @@ from dynamos.middleware.api.events import Events
 from dynamos.middleware.api.orchestrators import Orchestrator
 from dynamos.middleware.api.results import Delivery, Results
 from dynamos.middleware.messages import JobEvent, Submit
+from dynamos.model.jobs import Job
 from dynamos.model.profiles import Settings
 from dynamos.model.requests import Request
 
@@ -79,9 +80,9 @@ class Submissions:
         if former is not None:
             return await self._again(former, request)
         delivery = self._results.expect(job, request.user.user_name, request.digest())
-        message = Submit(job=job, request=request, token=caller.token, gateway=self.gateway, trace=telemetry.inject())
+        message = Submit(job=job, request=request, token=caller.token, gateway=self.gateway)
         try:
-            record = await self._orchestrator.submit(message, within=self.longest(request))
+            record = await self._ask(message)
         except BaseException as error:
             self._unsubmitted(delivery, error)
             if isinstance(error, Conflict) and (ask.job or key):
@@ -90,6 +91,11 @@ class Submissions:
         delivery.submitted.set_result(record)
         delivery.learn(record)
         return delivery
+
+    async def _ask(self, message: Submit) -> Job:
+        with tracer.start_as_current_span("submit", attributes={"job": message.job}):
+            traced = message.model_copy(update={"trace": telemetry.inject()})
+            return await self._orchestrator.submit(traced, within=self.longest(message.request))
 
     def _unsubmitted(self, delivery: Delivery, error: BaseException) -> None:
         """Clean up after a request that did not become a job, or of which nobody can tell whether it did."""
@@ -127,6 +133,7 @@ class Submissions:
         delivery = Delivery(job, record.user, record.request.digest(), time.monotonic())
         delivery.submitted.set_result(record)
         delivery.learn(record)
+        delivery.gone = record.state.final
         return delivery
 
     def longest(self, request: Request) -> float:
@@ -134,14 +141,21 @@ class Submissions:
         wanted = request.deadline or self._settings.deadline
         return float(min(wanted, self._settings.max_deadline)) + MARGIN_SECONDS
 
-    async def run(self, ask: Ask, caller: Caller, *, key: str = "") -> Delivery:
-        """Submit and wait for the end. Who stops waiting cancels the job, unless they chose its id and so can come
-        back."""
+    async def run(self, ask: Ask, caller: Caller, *, key: str = "", within: float | None = None) -> Delivery:
+        """Submit and wait for the end, or for `within` seconds; then the job goes on.
+
+        Who goes away while waiting cancels the job, unless they chose its id and so can come back.
+        """
         delivery = await self.submit(ask, caller, key=key)
+        longest = self.longest(ask.request)
         try:
             with tracer.start_as_current_span("await results", attributes={"job": delivery.job}):
-                await self.finish(delivery, within=self.longest(ask.request))
-        except (asyncio.CancelledError, TimedOut):
+                await self.finish(delivery, within=longest if within is None else min(within, longest))
+        except TimedOut:
+            if within is None or within >= longest:
+                self.abandon(delivery, "the job did not end in time")
+                raise
+        except asyncio.CancelledError:
             if not (ask.job or key):
                 self.abandon(delivery, "the client went away")
             raise

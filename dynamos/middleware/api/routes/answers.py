@@ -91,11 +91,7 @@ def one_result(job: Job, delivery: Delivery | None, name: str) -> Result:
         )
     result = delivery.results.get(str(entry["name"])) if delivery else None
     if result is None or result.phase is not Phase.COMPLETE:
-        raise NotFound(
-            "the result is not kept any more",
-            code="result-gone",
-            hint="results are kept for a while after their job (settings.resultAge); submit the request again",
-        )
+        raise outcomes.result_gone()
     return result
 
 

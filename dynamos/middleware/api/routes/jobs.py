@@ -51,18 +51,16 @@ async def submit(request: Request, wait: Wait = None, format: Format = None, nam
     desk = desk_of(request)
     ask, caller = await asked(request)
     key = request.headers.get("idempotency-key", "")
-    longest = desk.submissions.longest(ask.request)
-    seconds = wanted(wait, request.headers.get("prefer", ""), longest)
-    if seconds is None or seconds < longest:
-        delivery = await desk.submissions.submit(ask, caller, key=key)
-        ended = seconds is not None and await _ends(request, desk, delivery, seconds)
+    seconds = wanted(wait, request.headers.get("prefer", ""), desk.submissions.longest(ask.request))
+    if seconds is None:
+        work = desk.submissions.submit(ask, caller, key=key)
     else:
-        delivery = await unless_gone(request, desk.submissions.run(ask, caller, key=key))
-        ended = True
+        work = desk.submissions.run(ask, caller, key=key, within=seconds)
+    delivery = await unless_gone(request, work)
     job = delivery.record
     assert job is not None
     here = outcomes.links(job.id)["job"]
-    if not ended:
+    if seconds is None or not delivery.complete:
         return answer(job, delivery, HTTPStatus.ACCEPTED, location=here)
     error = outcomes.failure(delivery)
     if error is not None:
