@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import gc
 import os
 import signal
 import sys
@@ -82,6 +83,7 @@ def _live(main: Main, parent: int, output: int, tell: int) -> NoReturn:
         os.setsid()
         die_with(parent)
         _default_signals()
+        gc.enable()
         tell = _only_own_descriptors(output, tell)
         code = main(tell)
     except SystemExit as end:

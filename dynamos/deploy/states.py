@@ -94,10 +94,6 @@ class StateFolder:
     def issuer(self) -> Path:
         return self.root / "issuer"
 
-    @property
-    def data(self) -> Path:
-        return self.root / "data"
-
     def unit(self, name: str) -> Path:
         """Give the folder of one unit; nothing of another unit is in it."""
         return self.root / "units" / name
@@ -112,7 +108,7 @@ class StateFolder:
             private_folder(self.root / "units")
 
     @contextmanager
-    def held(self, *, within: float = 0.5) -> Iterator[bool]:
+    def held(self, *, within: float = 0.2) -> Iterator[bool]:
         """Hold the testbed for this process alone, and tell whether that worked.
 
         The kernel lets go when the process ends, however it ends. A look at the lock by `is_held` lasts microseconds,
@@ -206,12 +202,16 @@ def explain(error: OSError, path: Path) -> DynamosError:
 
 
 def born(pid: int) -> int | None:
-    """Give the kernel's start time of a process, in clock ticks since boot; None where there is none or no /proc."""
+    """Give the kernel's start time of a process, in clock ticks since boot: with it a pid is sure.
+
+    None where there is no such process, where it has ended and only waits to be taken, and where there is no /proc.
+    """
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
     except OSError:
         return None
-    return int(text.rpartition(")")[2].split()[19])
+    fields = text.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else int(fields[19])
 
 
 def tail(path: Path, *, lines: int = 15) -> list[str]:

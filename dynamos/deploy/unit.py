@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -47,20 +48,28 @@ def run(role: str, path: Path, tell: int) -> int:
     On the descriptor `tell` it writes one line of JSON: {"address": ...} when it is ready, {"error": ...} if it cannot
     go on.
     """
+
+    def serve() -> None:
+        config = read_config(role, path)
+        import_module(ROLES[role][0]).serve(config, lambda address="": say(tell, {"address": address}))
+
+    return once(role, serve, tell)
+
+
+def once(name: str, work: Callable[[], None], tell: int) -> int:
+    """Do the work and give its exit code; what goes wrong is logged, and written to `tell` as {"error": ...}."""
     os.umask(0o077)
     log_json()
     try:
-        config = read_config(role, path)
-        serve = import_module(ROLES[role][0]).serve
-        serve(config, lambda address="": say(tell, {"address": address}))
+        work()
     except DynamosError as error:
-        return _give_up(role, tell, error)
+        return _give_up(name, tell, error)
     except OSError as error:
-        logger.exception("unit.failed", extra={"role": role})
-        return _give_up(role, tell, explain(error, path.parent))
+        logger.exception("unit.failed", extra={"unit": name})
+        return _give_up(name, tell, explain(error, Path(name)))
     except Exception as error:  # the top of the process
-        logger.exception("unit.broken", extra={"role": role})
-        return _give_up(role, tell, Broken(f"{type(error).__name__}: {error}"))
+        logger.exception("unit.broken", extra={"unit": name})
+        return _give_up(name, tell, Broken(f"{type(error).__name__}: {error}"))
     return 0
 
 
@@ -72,8 +81,8 @@ def say(tell: int, message: dict[str, Any]) -> None:
         logger.debug("unit.unheard", extra={"line": message})
 
 
-def _give_up(role: str, tell: int, error: DynamosError) -> int:
-    logger.error("unit.gave-up", extra={"role": role, "error": error.as_dict()})
+def _give_up(name: str, tell: int, error: DynamosError) -> int:
+    logger.error("unit.gave-up", extra={"unit": name, "error": error.as_dict()})
     say(tell, {"error": {**error.as_dict(), "kind": error.code}})
     return error.exit
 

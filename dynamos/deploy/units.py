@@ -5,12 +5,12 @@ Pure. What it gives is rendered as supervised processes (`dynamos up`), and can 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dynamos.kit.errors import Mistake, Mistakes
+from dynamos.knowledge.permissions import API, BUS, ORCHESTRATOR, checked
 from dynamos.middleware.configs import AgentConfig, ApiConfig, OrchestratorConfig, UnitConfig
 from dynamos.model.agreements import Agreement
 from dynamos.model.marketplaces import Marketplace
@@ -18,7 +18,6 @@ from dynamos.model.profiles import Profile
 
 Role = Literal["bus", "orchestrator", "api", "agent"]
 
-BUS, ORCHESTRATOR, API = "bus", "orchestrator", "api"
 LOCALHOST = "localhost"
 """The one node of the driver `processes`."""
 
@@ -46,10 +45,13 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where things are on a node: the folder that holds each unit's own folder, the data, and the bus."""
+    """Where things are on a node: the folder that holds each unit's own folder, each party's data, and the bus.
+
+    A party without data gets a folder of its own that is not there.
+    """
 
     units: Path
-    data: Path
+    data: Mapping[str, Path]
     bus: str
     api_port: int = 0
 
@@ -57,9 +59,9 @@ class Places:
 def units(profile: Profile, marketplace: Marketplace, places: Places) -> dict[str, list[Unit]]:
     """Give the units of a testbed by node, in the order of their start.
 
-    Raises Mistakes where two units would have one name.
+    Raises BadInput where a party has the name of another unit.
     """
-    _check_names(marketplace.parties)
+    checked(marketplace.parties)
     shared = {"marketplace": marketplace.name, "bus": places.bus, "settings": profile.settings}
     parties = tuple(marketplace.parties)
     orchestrator = OrchestratorConfig(
@@ -105,19 +107,6 @@ def _agent(name: str, profile: Profile, marketplace: Marketplace, places: Places
         party=party,
         agreement=marketplace.agreements.get(name, Agreement(name=name)),
         data_sets={each: marketplace.data_sets[each] for each in party.data if each in marketplace.data_sets},
-        data=places.data,
+        data=places.data.get(name, places.units / name / "data"),
         orchestrator=places.units / name / SIGNER,
     )
-
-
-def _check_names(parties: Iterable[str]) -> None:
-    """A unit's name is a folder, a DNS name and a bus user: two may not differ in letter case only."""
-    taken = {BUS: "the bus", ORCHESTRATOR: "the orchestrator", API: "the HTTP API"}
-    mistakes = []
-    for party in parties:
-        if other := taken.get(party.lower()):
-            hint = "give the party another name"
-            mistakes.append(Mistake(f"parties.{party}", f"the name is taken by {other}", hint))
-        taken.setdefault(party.lower(), f"the party {party!r}")
-    if mistakes:
-        raise Mistakes(mistakes, subject="the marketplace")

@@ -85,7 +85,9 @@ def test_an_error_that_a_person_must_mend_is_not_tried_again_and_keeps_its_words
 
 
 def test_a_task_that_fails_ends_the_whole(tmp_path):
-    with Loop(unit("data", ends(3), tmp_path, task=True), unit("agent", says_ready(), tmp_path, after=("data",))) as loop:
+    with Loop(
+        unit("data", ends(3), tmp_path, task=True), unit("agent", says_ready(), tmp_path, after=("data",))
+    ) as loop:
         loop.until(lambda: loop.processes.failure)
         assert loop.status("agent").phase == Phase.WAITING
 
