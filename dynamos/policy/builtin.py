@@ -104,6 +104,9 @@ def _answer(case: Case, query: Query | None, held: Mapping[str, DataSet]) -> Pro
             schema = schema_of(permitted)
             resolved = resolve(query, schema)
             found.extend(refusals(case, schema, resolved, held))
+    if found:
+        # What the query would have used is not told: under a `*` it would be columns that the user may not know of.
+        resolved = None
     return ProviderDecision(
         party=case.party,
         permitted=not found,
@@ -112,7 +115,7 @@ def _answer(case: Case, query: Query | None, held: Mapping[str, DataSet]) -> Pro
         duties=case.duties,
         uses=resolved.uses if resolved else (),
         outputs=_outputs(resolved) if resolved else (),
-        query=resolved.sql if resolved and not found else "",
+        query=resolved.sql if resolved else "",
         reasons=tuple(found),
     )
 

@@ -54,7 +54,7 @@ to_timestamp to_weeks to_years today transaction_timestamp try_strptime week wee
 """
 
 _NESTED = """
-aggregate apply array array_aggr array_aggregate array_append array_apply array_cat array_concat array_contains
+aggregate array array_aggr array_aggregate array_append array_apply array_cat array_concat array_contains
 array_distinct array_filter array_has array_has_all array_has_any array_indexof array_intersect array_length
 array_pop_back array_pop_front array_position array_prepend array_push_back array_push_front array_reduce array_resize
 array_reverse array_reverse_sort array_select array_slice array_sort array_to_json array_to_string array_transform

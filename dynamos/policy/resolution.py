@@ -249,7 +249,7 @@ class _Resolution(Notes):
 
     def _table(self, node: exp.Table, ctes: _Ctes) -> list[Field] | None:
         name, data_set = node.name, node.db
-        position = self.position(node.this)
+        position = self.position(node)
         if not data_set and name.lower() in ctes:
             node.meta["runs as"], fields = ctes[name.lower()]
             return fields
@@ -430,7 +430,9 @@ class _Resolution(Notes):
             self.issue("sql", names[-1], message, position)
             return None
         if found is None:
-            if not scope.uncertain:
+            source = scope.source(names[0]) if len(names) > 1 else None
+            uncertain = source.fields is None if source else scope.uncertain
+            if not uncertain:
                 name = ".".join(names)
                 self.issue("column", name, f"there is no column {name!r}", position, scope.known())
             return None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-from dynamos.kit.words import suggest
+from dynamos.kit.words import near
 from dynamos.model.datasets import DataSet
 from dynamos.model.decisions import Reason
 from dynamos.policy.clauses import Case
@@ -90,8 +90,7 @@ def _no_table(limits: Limits, table: str, position: tuple[int, int] | None) -> R
     """One answer for a table that does not exist and one that is not permitted: nobody learns which it is."""
     case, tables = limits.case, limits.tables()
     message = f"{case.party} has no table {table!r} for this user"
-    offered = f"use one of: {', '.join(tables)}" if tables else "there is none that may be used"
-    remedy = suggest(table, tables) or offered
+    remedy = _instead(table, tables) or "there is none that may be used"
     if not limits.limited:
         return case.reason("table", case.clause("dataSets"), f"table {table!r}", message, remedy, position=position)
     clause = case.clause("tables")
@@ -112,7 +111,7 @@ def _no_column(
     case = limits.case
     fact = f"table {table!r}, column {column!r}" if table else f"column {column!r}"
     bare = column.rpartition(".")[2]
-    remedy = suggest(bare, visible) or (f"use one of: {', '.join(dict.fromkeys(visible))}" if visible else "")
+    remedy = _instead(bare, visible)
     if not limits.limited:
         clause = case.clause("dataSets")
         return case.reason("column", clause, fact, message, remedy or "leave it out", position=position)
@@ -120,6 +119,14 @@ def _no_column(
     message = f"{case.party} has no column {column!r} for this user"
     remedy = f"{remedy}; or add {bare!r} to {clause}" if remedy else f"add {bare!r} to {clause}"
     return case.reason("column", clause, fact, message, remedy, position=position)
+
+
+def _instead(name: str, known: Iterable[str]) -> str:
+    known = list(dict.fromkeys(known))
+    found = near(name, known)
+    if found:
+        return f"write {' or '.join(repr(word) for word in found)}"
+    return f"use one of: {', '.join(known)}" if known else ""
 
 
 def _columns(limits: Limits, resolved: Resolved, table: str) -> Iterator[Reason]:
