@@ -46,9 +46,12 @@ def cross_check(draft: Draft) -> None:
         _keys(draft, at / "optionalServices", "services", request_type.optional_services)
     for service in draft.services.values():
         at = _At("services", service.name)
-        if draft.written("services", service.name):
-            _each(draft, at / "allowedOutputs", "services", service.allowed_outputs)
-            _each(draft, at / "invalidArchetypes", "archetypes", service.invalid_archetypes)
+        for member, kind, names in (
+            ("allowedOutputs", "services", service.allowed_outputs),
+            ("invalidArchetypes", "archetypes", service.invalid_archetypes),
+        ):
+            if draft.says("services", service.name, member):
+                _each(draft, at / member, kind, names)
 
 
 def _check_party(draft: Draft, party: Party) -> None:
@@ -74,7 +77,7 @@ def _check_agreement(draft: Draft, agreement: Agreement) -> None:
     at = _At("agreements", agreement.name)
     if not draft.known("parties", agreement.name):
         message = f"the agreement is of {agreement.name!r}, which is no party"
-        _lost(draft, at, message, agreement.name, draft.parties)
+        _lost(draft, at, message, agreement.name, draft.names("parties"))
     _each(draft, at / "computeProviders", "parties", agreement.compute_providers)
     _each(draft, at / "archetypes", "archetypes", agreement.archetypes)
     _keys(draft, at / "duties", "request_types", agreement.duties)
@@ -166,7 +169,7 @@ def _keys(draft: Draft, at: _At, kind: str, names: Iterable[str]) -> None:
 
 def _reference(draft: Draft, at: _At, kind: str, name: str) -> None:
     if not draft.known(kind, name):
-        _lost(draft, at, f"there is no {WORDS[kind]} {name!r}", name, getattr(draft, kind))
+        _lost(draft, at, f"there is no {WORDS[kind]} {name!r}", name, draft.names(kind))
 
 
 def _lost(draft: Draft, at: _At, message: str, name: str, known: Iterable[str]) -> None:

@@ -66,11 +66,17 @@ class Draft:
 
     def known(self, kind: str, name: str) -> bool:
         """Tell whether a file has the thing, be it right or wrong: what is wrong is not also missing."""
-        return self.written(kind, name) or name in getattr(self, kind)
+        return (kind, name) in self._origins or name in getattr(self, kind)
 
-    def written(self, kind: str, name: str) -> bool:
-        """Tell whether the thing stands in a file of the folder."""
-        return (kind, name) in self._origins
+    def names(self, kind: str) -> list[str]:
+        """Give the names of everything of a kind, be it right or wrong."""
+        written = [name for of, name in self._origins if of == kind]
+        return list(dict.fromkeys([*getattr(self, kind), *written]))
+
+    def says(self, kind: str, name: str, member: str) -> bool:
+        """Tell whether the files say this member of the thing; else it comes from what is installed."""
+        origin = self._origins.get((kind, name))
+        return origin is not None and origin[0].at((*origin[1], member)) is not None
 
     def dangling(self, where: str, message: str, hint: str) -> None:
         """Note a name that nothing describes."""

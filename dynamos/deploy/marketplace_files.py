@@ -6,7 +6,7 @@ from pydantic import Field
 
 from dynamos.deploy.drafts import Draft
 from dynamos.kit.errors import Mistake
-from dynamos.kit.words import suggest
+from dynamos.kit.words import near, suggest
 from dynamos.model.agreements import Agreement
 from dynamos.model.archetypes import Archetype
 from dynamos.model.datasets import DataSet
@@ -82,8 +82,8 @@ def read_head(draft: Draft, *, required: bool) -> None:
     draft.mistakes.extend(mistakes)
     if head:
         draft.name, draft.description, draft.generator = head.name, head.description, head.generator
-        draft.users = dict(head.users)
     for name in _mapping(document, "users"):
+        draft.users[name] = str(document.at(("users", name)))
         draft.keep("users", name, document, "users", name)
     for name in _mapping(document, "parties"):
         if isinstance(document.at(("parties", name)), dict):
@@ -133,7 +133,9 @@ def _strangers(draft: Draft) -> None:
     """Note YAML files that nothing reads: most are misnamed."""
     for path in sorted(draft.folder.glob("*.y*ml")):
         if path.name not in FILES:
-            hint = suggest(path.name, FILES) or f"known files: {', '.join(FILES)} and {AGREEMENTS}/*.yaml"
+            close = near(path.stem, [file.removesuffix(".yaml") for file in FILES], limit=1)
+            known = f"known files: {', '.join(FILES)} and {AGREEMENTS}/*.yaml"
+            hint = f"did you mean '{close[0]}.yaml'?" if close else known
             draft.mistakes.append(Mistake(path.name, "a file that is no part of a marketplace", hint))
     for path in sorted((draft.folder / AGREEMENTS).glob("*")):
         if path.suffix != ".yaml":

@@ -97,5 +97,21 @@ def _check_chains(draft: Draft) -> None:
     """Note request types whose services make no chain under some archetype."""
     if draft.mistakes:
         return
+    for name, service in draft.services.items():
+        outputs = tuple(output for output in service.allowed_outputs if output in draft.services)
+        archetypes = tuple(archetype for archetype in service.invalid_archetypes if archetype in draft.archetypes)
+        # What a manifest allows beyond this marketplace's services concerns nobody here; what a file says was checked.
+        draft.services[name] = service.model_copy(update={"allowed_outputs": outputs, "invalid_archetypes": archetypes})
     for mistake in chains.mistakes(draft.services, draft.request_types, draft.archetypes):
-        draft.mistakes.append(mistake)
+        draft.mistakes.append(Mistake(_place(draft, mistake.where), mistake.message, mistake.hint))
+
+
+def _place(draft: Draft, where: str) -> str:
+    """Give the place in a file of what planning calls "requestTypes.<name>.<member>" or "services.<name>…"."""
+    word, _, rest = where.partition(".")
+    kind = {"requestTypes": "request_types", "services": "services"}.get(word, word)
+    for name in draft.names(kind) if kind in ("request_types", "services") else ():
+        if rest == name or rest.startswith(f"{name}."):
+            member = rest[len(name) + 1 :]
+            return draft.where(kind, name, *([member] if member else []))
+    return where
