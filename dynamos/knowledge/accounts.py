@@ -53,11 +53,12 @@ def subject_of(unit: str, marketplace: str) -> str:
 
 def permissions(unit: str, rights: Rights) -> dict[str, Any]:
     """Give the subjects on which a unit may publish and subscribe, inside its own account."""
+    own = f"{subjects.inbox(unit)}.>"
     services = [subject for subject, _ in _services(rights)]
     listens = [*rights.answers, *rights.hears, *(subjects.changed(bucket) for bucket in rights.reads)]
     made: dict[str, Any] = {
-        "publish": {"allow": [*rights.asks, *rights.tells, *services]},
-        "subscribe": {"allow": [*listens, f"{subjects.inbox(unit)}.>"]},
+        "publish": {"allow": [*rights.asks, *rights.tells, *services, own]},
+        "subscribe": {"allow": [*listens, own]},
     }
     if rights.answers:
         made["allow_responses"] = {"max": 1, "expires": ANSWER_WITHIN}

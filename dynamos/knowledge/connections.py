@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 import re
+import secrets
 import ssl
 import time
 from contextlib import asynccontextmanager, suppress
@@ -34,6 +35,10 @@ T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 _VIOLATION = re.compile(r"permissions violation for (publish|subscription) to \"([^\"]*)\"")
+logging.getLogger("asyncio").addFilter(
+    # asyncio warns at the end of every connection that nats-py has raised to TLS; there is nothing to do about it
+    lambda record: "eof_received() has no effect when using ssl" not in record.getMessage()
+)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 
 
@@ -44,6 +49,7 @@ class Connection:
         self.url = url
         self.unit = unit
         self.client = client
+        self._echoes: dict[bytes, asyncio.Event] = {}
         self._waiting: dict[tuple[str, str], set[asyncio.Future[DynamosError]]] = {}
         self._up = asyncio.Event()
         self._closed = False
@@ -53,11 +59,9 @@ class Connection:
         self, subject: str, payload: bytes = b"", *, within: float, headers: dict[str, str] | None = None
     ) -> Msg:
         """Ask and give the one answer. Raises Refused, Unavailable (nobody listens, the server is away), TimedOut."""
-        end = time.monotonic() + within
         await self.ready(within)
-        rest = max(0.0, end - time.monotonic())
-        work = self.client.request(subject, payload, timeout=rest + 1, headers=headers)
-        return await self._guarded("publish", subject, work, rest)
+        work = self.client.request(subject, payload, timeout=within + 1, headers=headers)
+        return await self._guarded("publish", subject, work, within)
 
     async def fetch(self, subject: str, payload: bytes, *, within: float) -> list[Msg]:
         """Ask and give the answers of a batch, up to the message that ends it, which is the last one given."""
@@ -69,7 +73,7 @@ class Connection:
 
         async def work() -> None:
             await self.client.publish(subject, payload)
-            await self.client.flush(timeout=max(1, round(within)))
+            await self._echo()
 
         await self.ready(within)
         await self._guarded("publish", subject, work(), within)
@@ -83,7 +87,7 @@ class Connection:
         async def work() -> Subscription:
             nonlocal sub
             sub = await self.client.subscribe(subject, queue=queue, cb=call)
-            await self.client.flush(timeout=max(1, round(within)))
+            await self._echo()
             return sub
 
         await self.ready(within)
@@ -120,17 +124,39 @@ class Connection:
         """Call when the connection is closed for good; the function given back ends that."""
         return self._on("closed", call)
 
-    async def close(self) -> None:
+    async def close(self, *, within: float = 5.0) -> None:
         """Close the connection; who waits gets Unavailable."""
         await self.ended()
         with suppress(nats.errors.Error, OSError, TimeoutError):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(within):
                 await self.client.close()
 
     def _on(self, event: str, call: Callable[[], None]) -> Callable[[], None]:
         calls = self._calls[event]
         calls.append(call)
         return lambda: calls.remove(call) if call in calls else None
+
+    async def introduce(self, within: float) -> None:
+        """Begin to hear our own echoes. Raises Refused where the certificate is another unit's."""
+
+        async def heard(message: Msg) -> None:
+            if echo := self._echoes.get(message.data):
+                echo.set()
+
+        await self.subscribe(f"{inbox(self.unit)}.echo", heard, within=within)
+
+    async def _echo(self) -> None:
+        """Wait until the server has done all that we sent: it does it in order, and our own message comes last.
+
+        nats-py's `flush` does not tell that: its ping overtakes what waits to be sent.
+        """
+        mark = secrets.token_bytes(12)
+        self._echoes[mark] = asyncio.Event()
+        try:
+            await self.client.publish(f"{inbox(self.unit)}.echo", mark)
+            await self._echoes[mark].wait()
+        finally:
+            del self._echoes[mark]
 
     async def _batch(self, subject: str, payload: bytes) -> list[Msg]:
         arrived: asyncio.Queue[Msg] = asyncio.Queue()
@@ -154,14 +180,8 @@ class Connection:
                 if task.done():
                     return task.result()
                 raise TimedOut(f"no answer within {within:g} s", where=subject)
-            except nats.errors.NoRespondersError:
-                raise Unavailable("nobody listens", where=subject) from None
-            except nats.errors.TimeoutError:
-                raise TimedOut(f"no answer within {within:g} s", where=subject) from None
-            except nats.errors.MaxPayloadError:
-                raise BadInput("the message is too large for the bus", where=subject, code="too-large") from None
             except (nats.errors.Error, OSError) as error:
-                raise Unavailable(f"the bus is away: {error}", where=subject) from None
+                raise _ours(error, subject, within) from None
             finally:
                 task.cancel()
                 await asyncio.wait((task,))
@@ -233,6 +253,10 @@ async def dial(url: str, credentials: Credentials, unit: str, *, within: float =
     while True:
         try:
             return await _dial_once(url, context, unit, max(0.1, end - time.monotonic()))
+        except Unavailable as error:
+            if time.monotonic() + pause >= end:
+                raise
+            _log.debug("bus.dial", extra={"error": str(error)})
         except (OSError, nats.errors.Error) as error:
             if (final := _final(error, url, unit)) is not None:
                 raise final from error
@@ -277,11 +301,31 @@ async def _dial_once(url: str, context: ssl.SSLContext, unit: str, within: float
                 max_outstanding_pings=2,
             )
     except BaseException:
-        with suppress(nats.errors.Error, OSError):
-            await client.close()
+        await connection.close(within=0.2)  # after a failed handshake, nats-py waits for an end that does not come
         raise
     opened = True
+    try:
+        await connection.introduce(within)
+    except BaseException as error:
+        await connection.close()
+        if isinstance(error, Refused):
+            raise Unauthenticated(f"the certificate is not that of {unit!r}", where=url) from None
+        raise
     return connection
+
+
+def _ours(error: Exception, subject: str, within: float) -> DynamosError:
+    """Give an error of nats-py as ours."""
+    match error:
+        case DynamosError():
+            return error
+        case nats.errors.NoRespondersError():
+            return Unavailable("nobody listens", where=subject)
+        case nats.errors.TimeoutError():
+            return TimedOut(f"no answer within {within:g} s", where=subject)
+        case nats.errors.MaxPayloadError():
+            return BadInput("the message is too large for the bus", where=subject, code="too-large")
+    return Unavailable(f"the bus is away: {error!r}", where=subject)
 
 
 def _next_attempt(servers: list[Any], _info: dict[str, Any]) -> tuple[Any, float]:

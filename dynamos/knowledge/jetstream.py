@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dynamos.kit.errors import NotFound
+from dynamos.knowledge import subjects
 from dynamos.knowledge.connections import Connection, dial
 from dynamos.knowledge.kvstores import JetStreamStore
 from dynamos.knowledge.ledgers import JetStreamLog
 from dynamos.knowledge.messaging import NatsBus
-from dynamos.knowledge import subjects
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 async def connect(url: str, credentials: Credentials, unit: str, *, within: float = 10.0) -> KnowledgeBase:
     """Connect `unit` to the bus at `url` (tls://host:port), trying for `within` seconds, then reconnecting for ever.
 
-    The server takes the unit from the certificate; `unit` only names the inbox, and another name than the
-    certificate's gets no answers. Raises Unavailable, Unauthenticated, BadInput.
+    The server takes the unit from the certificate. Raises Unavailable, BadInput, and Unauthenticated also where the
+    certificate is another unit's.
     """
     return JetStreamKnowledgeBase(await dial(url, credentials, subjects.token(unit), within=within))
 

@@ -64,9 +64,11 @@ class JetStreamStore:
     async def watch(self, prefix: str = "") -> AsyncIterator[AsyncIterator[Entry]]:
         """Give what is there now, then every change, in order, without a gap, also over a reconnect."""
         watch = Watch(prefix, self._read)
-        sub = await self._connection.subscribe(
-            subjects.changed(self._bucket), lambda message: watch.take(self._entry(message)), within=WITHIN
-        )
+
+        async def told(message: Msg) -> None:
+            watch.take(self._entry(message))
+
+        sub = await self._connection.subscribe(subjects.changed(self._bucket), told, within=WITHIN)
         forget = self._connection.on_reconnect(watch.doubt), self._connection.on_close(watch.end)
         try:
             await watch.begin()

@@ -48,7 +48,7 @@ class Watch:
         """Read the bucket. Raises Refused, Unavailable, TimedOut."""
         await self._reread()
 
-    async def take(self, entry: Entry) -> None:
+    def take(self, entry: Entry) -> None:
         """Take a change that the server tells of."""
         if len(self._told) < _WAITING:
             self._told.append(entry)

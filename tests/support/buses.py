@@ -3,8 +3,14 @@ authority, so the tests issue their own certificates, by the same rules."""
 
 from __future__ import annotations
 
+import atexit
+import shutil
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from ipaddress import ip_address
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -13,9 +19,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from dynamos.kit.credentials import Credentials
+from dynamos.knowledge.connections import Connection, dial
+from dynamos.knowledge.jetstream import connect
+from dynamos.knowledge.memory import MemoryCluster
+from dynamos.knowledge.permissions import ADMIN, API, BUS, ORCHESTRATOR
+from dynamos.knowledge.servers import Server, serve
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import AsyncIterator
+
+    from dynamos.knowledge.bases import KnowledgeBase
 
 _PEM = serialization.Encoding.PEM
 
@@ -76,3 +89,71 @@ class TestAuthority:
             .not_valid_before(now - timedelta(minutes=5))
             .not_valid_after(now + timedelta(days=1))
         )
+
+
+class Marketplace:
+    """Gives knowledge bases of several units, and closes them all."""
+
+    def __init__(self, cluster: MemoryCluster | None, server: Server | None, issued: dict[str, Credentials]) -> None:
+        self._cluster = cluster
+        self._issued = issued
+        self._open: list[KnowledgeBase] = []
+        self._server = server
+
+    @property
+    def server(self) -> Server:
+        assert self._server, "there is no server in memory"
+        return self._server
+
+    def credentials(self, unit: str) -> Credentials:
+        return self._issued[unit]
+
+    async def connect(self, unit: str) -> KnowledgeBase:
+        """Give the knowledge base of the unit."""
+        if self._cluster:
+            base = self._cluster.connect(unit)
+        else:
+            base = await connect(self.server.url, self._issued[unit], unit)
+        self._open.append(base)
+        return base
+
+    async def raw(self, unit: str) -> Connection:
+        """Give a connection under the unit's certificate that keeps to no rule but the server's."""
+        connection = await dial(self.server.url, self._issued[unit], unit)
+        self._open.append(connection)  # type: ignore[arg-type]
+        return connection
+
+    async def close(self) -> None:
+        for base in reversed(self._open):
+            await base.close()
+
+
+PARTIES = ("UVA", "VU", "SURF")
+MARKETPLACE = "wage-gap"
+
+
+@cache
+def issued() -> tuple[TestAuthority, dict[str, Credentials]]:
+    """Give an authority and the credentials of every unit, made once for the whole run of tests."""
+    folder = Path(mkdtemp(prefix="dynamos-test-authority-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    authority = TestAuthority(folder, MARKETPLACE)
+    return authority, {unit: authority.issue(unit) for unit in (ORCHESTRATOR, API, ADMIN, BUS, *PARTIES)}
+
+
+@asynccontextmanager
+async def marketplace(kind: str, folder: Path, *, parties: tuple[str, ...] = PARTIES) -> AsyncIterator[Marketplace]:
+    """Run a marketplace's knowledge base: `memory`, or `jetstream` with a server that keeps its things in `folder`."""
+    async with AsyncExitStack() as stack:
+        if kind == "memory":
+            found = Marketplace(MemoryCluster(parties), None, {})
+        else:
+            _, units = issued()
+            server = await stack.enter_async_context(
+                serve(
+                    folder / "bus", marketplace=MARKETPLACE, parties=parties, credentials=units[BUS], admin=units[ADMIN]
+                )
+            )
+            found = Marketplace(None, server, units)
+        stack.push_async_callback(found.close)
+        yield found
