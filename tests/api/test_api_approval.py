@@ -7,11 +7,11 @@ import json
 
 import pyarrow as pa
 import pytest
-from support.apis import ANN, BOB, api, upstream
-from support.orchestrators import Script
 
 from dynamos.kit.errors import JobFailed, TimedOut, Unavailable
 from dynamos.middleware.messages import CancelJob
+from support.apis import ANN, BOB, api, upstream
+from support.orchestrators import Script
 
 RECORD = pa.schema(
     [("avg_salary_scale_men", pa.string()), ("avg_salary_scale_women", pa.string())],
@@ -218,9 +218,7 @@ def test_an_orchestrator_that_is_away_is_503(tmp_path):
 def test_two_users_see_only_their_own_answers(tmp_path):
     async def work():
         async with api(tmp_path) as rig:
-            rig.orchestrator.scripts = {
-                user: Script(tables={"UVA": pa.table({"user": [user]})}) for user in (ANN, BOB)
-            }
+            rig.orchestrator.scripts = {user: Script(tables={"UVA": pa.table({"user": [user]})}) for user in (ANN, BOB)}
             asks = [
                 rig.client.post(
                     "/api/v1/requestApproval", json=upstream(user, providers=("UVA",)), headers=rig.auth(user)

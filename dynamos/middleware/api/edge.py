@@ -39,6 +39,7 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope = _without_slash(scope)
         answer = _Answer(send, self._headers())
         began = time.monotonic()
         self._under_way += 1
@@ -113,6 +114,12 @@ class _Answer:
             for name, value in self.headers.items():
                 headers[name] = value
         await self._send(message)
+
+
+def _without_slash(scope: Scope) -> Scope:
+    """Take a path with a slash at its end for the one without, as upstream does."""
+    path = str(scope["path"])
+    return {**scope, "path": path.rstrip("/")} if path.startswith(TRACED) and path.endswith("/") else scope
 
 
 def _route(scope: Scope) -> str:

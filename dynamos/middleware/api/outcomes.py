@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dynamos.kit.errors import Broken, DynamosError, JobFailed, NotFound, revive
-from dynamos.middleware.api.results import Delivery, Phase, Result
+from dynamos.middleware.api.results import GOOD, Delivery, Phase, Result
 from dynamos.model.jobs import Job, State
 from dynamos.model.plans import Edge, Plan
 
@@ -38,12 +38,23 @@ def ordered(job: Job) -> list[tuple[Edge, tuple[str, ...]]]:
     )
 
 
+def counts(job: Job, edge: Edge, result: Result | None) -> bool:
+    """Tell whether a result may be handed out: it is complete, and so is the job or at least its party's part.
+
+    Until the job has ended, a result can still be revoked.
+    """
+    report = job.parts.get(edge.source_party)
+    good = report is None or report.state == State.SUCCEEDED
+    return job.state in GOOD and good and result is not None and result.phase is Phase.COMPLETE
+
+
 def complete(delivery: Delivery) -> list[Result]:
-    """Give the results that are complete, in the order of the request's providers."""
-    if delivery.record is None:
+    """Give the results that count, in the order of the request's providers."""
+    job = delivery.record
+    if job is None:
         return []
-    found = [delivery.results.get(edge.name) for edge, _ in ordered(delivery.record)]
-    return [result for result in found if result is not None and result.phase is Phase.COMPLETE]
+    found = [(edge, delivery.results.get(edge.name)) for edge, _ in ordered(job)]
+    return [result for edge, result in found if result is not None and counts(job, edge, result)]
 
 
 def results(job: Job, delivery: Delivery | None) -> list[dict[str, Any]]:
@@ -53,7 +64,7 @@ def results(job: Job, delivery: Delivery | None) -> list[dict[str, Any]]:
     for edge, providers in ordered(job):
         result = delivery.results.get(edge.name) if delivery else None
         entry: dict[str, Any] = {"name": edge.name, "party": edge.source_party, "providers": list(providers)}
-        if result is not None and result.phase is Phase.COMPLETE:
+        if result is not None and counts(job, edge, result):
             entry |= {**result.describe(), "response": place}
             place += 1
         else:
@@ -67,7 +78,7 @@ def _absent(job: Job, edge: Edge, result: Result | None) -> dict[str, Any]:
     report = job.parts.get(edge.source_party)
     error = (report.error if report else None) or (result.error.as_dict() if result and result.error else None)
     if not job.state.final and error is None:
-        return {"status": str(result.phase) if result else "awaited"}
+        return {"status": str(Phase.ARRIVING) if result else "awaited"}
     if result is None and (job.state == State.SUCCEEDED or (report is not None and report.state == State.SUCCEEDED)):
         return {"status": "gone"}
     return {"status": str(Phase.FAILED), "error": error or job.error}

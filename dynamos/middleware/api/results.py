@@ -19,6 +19,8 @@ from dynamos.model.plans import Edge
 
 SHAPE = b"dynamos.shape"
 ROWS_OF_A_PIECE = 65536
+GOOD = frozenset({State.SUCCEEDED, State.PARTIAL})
+"""How a job ends that has results; of any other end, nothing that came counts."""
 
 
 class Phase(StrEnum):
@@ -79,6 +81,11 @@ class Result:
         if self.phase is Phase.ARRIVING:
             self._fail(error)
 
+    def drop(self) -> None:
+        """Let go of what came; a stream that still comes is broken off."""
+        self.abort(Cancelled("nobody wants this result any more"))
+        self.spool.discard()
+
     @contextmanager
     def _told(self) -> Iterator[None]:
         """Whatever goes wrong while a result is kept is told to who waits for it, and to the sender."""
@@ -134,9 +141,18 @@ class Delivery:
 
     def learn(self, record: Job) -> None:
         """Take over a newer record; a job that has ended does not go back."""
-        if self.record is None or not self.record.state.final:
-            self.record = record
-            self.wake()
+        if self.record is not None and self.record.state.final:
+            return
+        self.record = record
+        if self.void:
+            for result in self.results.values():
+                result.drop()
+        self.wake()
+
+    @property
+    def void(self) -> bool:
+        """Whether the job has ended so that nothing of it counts."""
+        return self.record is not None and self.record.state.final and self.record.state not in GOOD
 
     def changed(self) -> None:
         """Tell who waits that something has changed; from any thread."""
@@ -168,7 +184,7 @@ class Delivery:
             return True
         if self.record is None or not self.record.state.final:
             return False
-        if self.record.state not in (State.SUCCEEDED, State.PARTIAL):
+        if self.void:
             return True
         done = {name for name, result in self.results.items() if result.phase is not Phase.ARRIVING}
         return all(edge.name in done for edge in self.expected)
@@ -223,7 +239,7 @@ class Results:
         """Give the sink for one result, once. Raises NotFound, Refused. Called from a receiver's thread."""
         with self._lock:
             delivery = self._deliveries.get(job)
-            if delivery is None or delivery.gone:
+            if delivery is None or delivery.gone or delivery.void:
                 raise NotFound(f"nobody waits for a result of job {job!r}", where=name)
             former = delivery.results.get(name)
             if former is not None and not (former.phase is Phase.FAILED and former.schema is None):
@@ -248,8 +264,7 @@ class Results:
     def _discard(delivery: Delivery) -> None:
         delivery.gone = True
         for result in delivery.results.values():
-            result.abort(Cancelled("nobody wants this result any more"))
-            result.spool.discard()
+            result.drop()
         delivery.wake()
 
     def sweep(self) -> int:
