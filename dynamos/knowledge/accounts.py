@@ -7,13 +7,11 @@ Between accounts only imports pass, and replies go back to the account that aske
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from dynamos.knowledge import subjects
 from dynamos.knowledge.permissions import ADMIN, Rights
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 KNOWLEDGE = "knowledge"
 ANSWER_WITHIN = "10m"

@@ -13,23 +13,19 @@ import re
 import secrets
 import ssl
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import nats.errors
 from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
+from dynamos.kit.credentials import Credentials
 from dynamos.kit.errors import BadInput, DynamosError, Refused, TimedOut, Unauthenticated, Unavailable
 from dynamos.knowledge.permissions import BUS
 from dynamos.knowledge.subjects import inbox
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-
-    from nats.aio.msg import Msg
-    from nats.aio.subscription import Subscription
-
-    from dynamos.kit.credentials import Credentials
 
 T = TypeVar("T")
 

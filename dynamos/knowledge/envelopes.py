@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dynamos.kit import errors
 from dynamos.kit.errors import BadInput, Broken, DynamosError
-
-if TYPE_CHECKING:
-    from dynamos.knowledge.buses import Handler, Message
+from dynamos.knowledge.buses import Handler, Message
 
 MAX_PAYLOAD = 8 * 1024 * 1024
 """What the server takes at most, in bytes, headers included."""

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
+from dynamos.kit.credentials import Credentials
 from dynamos.kit.errors import NotFound
 from dynamos.knowledge import subjects
+from dynamos.knowledge.bases import KnowledgeBase, Log
+from dynamos.knowledge.buses import Bus
 from dynamos.knowledge.connections import Connection, dial
 from dynamos.knowledge.kvstores import JetStreamStore
 from dynamos.knowledge.ledgers import JetStreamLog
 from dynamos.knowledge.messaging import NatsBus
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dynamos.kit.credentials import Credentials
-    from dynamos.knowledge.bases import KnowledgeBase, Log
-    from dynamos.knowledge.buses import Bus
-    from dynamos.knowledge.stores import Store
+from dynamos.knowledge.stores import Store
 
 
 async def connect(url: str, credentials: Credentials, unit: str, *, within: float = 10.0) -> KnowledgeBase:

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from nats.aio.msg import Msg
 
 from dynamos.kit.errors import BadInput, Conflict
 from dynamos.knowledge import subjects
+from dynamos.knowledge.connections import Connection
 from dynamos.knowledge.envelopes import decode, encode
 from dynamos.knowledge.stores import Entry
 from dynamos.knowledge.streams import WITHIN, messages, sequence, store
 from dynamos.knowledge.watches import Watch
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from nats.aio.msg import Msg
-
-    from dynamos.knowledge.connections import Connection
-
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 _OPERATION = "KV-Operation"
+_DELETION = {_OPERATION: "DEL", "Nats-TTL": "1h"}
+"""What a deletion leaves, for whoever watches; without an end, a bucket would fill with what is no longer there."""
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +52,7 @@ class JetStreamStore:
     async def delete(self, key: str, *, revision: int | None = None) -> None:
         """Remove the key, if it is there. Raises Conflict with a `revision` that is not the last one."""
         if revision is not None or await self._last(subjects.key(key)) is not None:
-            await self._write(key, b"", revision, {_OPERATION: "DEL"})
+            await self._write(key, b"", revision, _DELETION)
 
     async def entries(self, prefix: str = "") -> list[Entry]:
         """Give every entry whose key begins with the tokens of `prefix`, sorted by key."""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from dynamos.knowledge.bases import JOBS, PRESENCE, SHARED, bucket_of
 from dynamos.knowledge.permissions import checked
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 HEARTBEAT = 1.0
 """Seconds between two renewals of a presence."""

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from nats.aio.msg import Msg
 
 from dynamos.kit.errors import BadInput
 from dynamos.knowledge import subjects
+from dynamos.knowledge.connections import Connection
 from dynamos.knowledge.envelopes import decode, encode
 from dynamos.knowledge.streams import last_sequence, messages, sequence, store
-
-if TYPE_CHECKING:
-    from nats.aio.msg import Msg
-
-    from dynamos.knowledge.connections import Connection
 
 _log = logging.getLogger(__name__)
 

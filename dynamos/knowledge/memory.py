@@ -5,26 +5,22 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from dynamos.kit.clocks import Clock, SystemClock
 from dynamos.kit.errors import Conflict, Full, NotFound, Refused, TimedOut, Unauthenticated, Unavailable
 from dynamos.knowledge import subjects
+from dynamos.knowledge.bases import KnowledgeBase, Log
+from dynamos.knowledge.buses import Bus, Handler, Message
 from dynamos.knowledge.envelopes import answer, decode, encode, open_answer
 from dynamos.knowledge.layouts import LEDGERS, Bucket, Ledger, buckets
 from dynamos.knowledge.listeners import Workers
 from dynamos.knowledge.permissions import Rights, rights
-from dynamos.knowledge.stores import Entry
+from dynamos.knowledge.stores import Entry, Store
 from dynamos.knowledge.watches import below
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
-
-    from dynamos.knowledge.bases import KnowledgeBase, Log
-    from dynamos.knowledge.buses import Bus, Handler, Message
-    from dynamos.knowledge.stores import Store
 
 
 class MemoryCluster:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
 import nats.errors
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription as NatsSubscription
 
+from dynamos.knowledge.buses import Handler, Message
+from dynamos.knowledge.connections import Connection
 from dynamos.knowledge.envelopes import answer, encode, open_answer
 from dynamos.knowledge.listeners import Workers
 from dynamos.knowledge.subjects import literal, pattern
-
-if TYPE_CHECKING:
-    from nats.aio.msg import Msg
-    from nats.aio.subscription import Subscription as NatsSubscription
-
-    from dynamos.knowledge.buses import Handler, Message
-    from dynamos.knowledge.connections import Connection
 
 _log = logging.getLogger(__name__)
 _WITHIN = 5.0

@@ -5,15 +5,13 @@ Everything that is not in the table is refused.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from dynamos.kit.credentials import dns_name
 from dynamos.kit.errors import BadInput, NotFound
 from dynamos.knowledge.bases import JOBS, PRESENCE, SHARED, bucket_of
 from dynamos.knowledge.subjects import covers, token
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 ORCHESTRATOR = "orchestrator"
 API = "api"
@@ -82,13 +80,14 @@ def checked(parties: Iterable[str]) -> tuple[str, ...]:
     names = sorted(parties)
     seen: set[str] = set(RESERVED)
     for name in names:
-        if token(name).lower() in seen:
+        label = dns_name(token(name))
+        if label in seen:
             raise BadInput(
                 f"the name {name!r} is taken",
                 code="name-taken",
-                hint=f"names differ in more than letter case, and are none of {', '.join(sorted(RESERVED))}",
+                hint=f"names differ in more than letter case and '_', and are none of {', '.join(sorted(RESERVED))}",
             )
-        seen.add(name.lower())
+        seen.add(label)
     return tuple(names)
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 from pydantic import ValidationError
 
@@ -17,12 +18,8 @@ from dynamos.kit.clocks import Clock, SystemClock
 from dynamos.kit.errors import DynamosError
 from dynamos.knowledge.layouts import HEARTBEAT, PRESENCE_AGE
 from dynamos.knowledge.shelves import Item
+from dynamos.knowledge.stores import Entry, Store
 from dynamos.model.values import Value
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from dynamos.knowledge.stores import Entry, Store
 
 T = TypeVar("T", bound=Value)
 

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import nats.errors
 import nats.js.errors
 from nats.js.api import DiscardPolicy, RePublish, StorageType, StreamConfig
+from nats.js.client import JetStreamContext
 
+from dynamos.kit.credentials import Credentials
 from dynamos.kit.errors import TimedOut, Unavailable
 from dynamos.knowledge import subjects
 from dynamos.knowledge.connections import dial
 from dynamos.knowledge.layouts import LEDGERS, Bucket, Ledger, buckets
 from dynamos.knowledge.permissions import ADMIN
 from dynamos.knowledge.streams import failure
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from nats.js.client import JetStreamContext
-
-    from dynamos.kit.credentials import Credentials
 
 _NAME_IN_USE = 10058
 
@@ -70,6 +65,7 @@ def bucket_config(bucket: Bucket) -> StreamConfig:
         discard=DiscardPolicy.NEW,
         storage=StorageType.FILE if bucket.durable else StorageType.MEMORY,
         allow_direct=True,
+        allow_msg_ttl=True,
         deny_delete=True,
         republish=RePublish(src=everything, dest=subjects.changed(bucket.name)),
         num_replicas=1,

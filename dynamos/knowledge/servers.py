@@ -8,21 +8,17 @@ import os
 import shutil
 import socket
 import sys
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from dynamos.kit.credentials import Credentials
 from dynamos.kit.errors import NotFound, Unavailable
 from dynamos.knowledge.accounts import accounts
 from dynamos.knowledge.connections import dial
 from dynamos.knowledge.envelopes import MAX_PAYLOAD
 from dynamos.knowledge.permissions import ADMIN, BUS, rights
 from dynamos.knowledge.provisioning import provision
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
-
-    from dynamos.kit.credentials import Credentials
 
 _PROGRAM = "nats-server"
 _MEMORY = 64 * 2**20

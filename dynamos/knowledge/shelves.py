@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
 from dynamos.kit.errors import BadInput
+from dynamos.knowledge.stores import Entry, Store
 from dynamos.model.values import Value
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
-
-    from dynamos.knowledge.stores import Entry, Store
 
 T = TypeVar("T", bound=Value)
 

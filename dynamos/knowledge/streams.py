@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from nats.aio.msg import Msg
 
 from dynamos.kit.errors import BadInput, Broken, Conflict, DynamosError, Full, Unavailable
+from dynamos.knowledge.connections import Connection
 from dynamos.knowledge.subjects import fetched
-
-if TYPE_CHECKING:
-    from nats.aio.msg import Msg
-
-    from dynamos.knowledge.connections import Connection
 
 WITHIN = 5.0
 """Seconds that one operation on a stream may take."""

@@ -9,13 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Self
+from collections.abc import Awaitable, Callable
+from typing import Self
 
 from dynamos.kit.errors import TimedOut, Unavailable
 from dynamos.knowledge.stores import Entry
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
 
 _log = logging.getLogger(__name__)
 _WAITING = 4096

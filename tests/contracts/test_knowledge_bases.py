@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,16 +23,11 @@ from dynamos.kit.errors import (
 )
 from dynamos.kit.waits import bounded
 from dynamos.knowledge.bases import JOBS, PRESENCE, SHARED, bucket_of
+from dynamos.knowledge.buses import Message
 from dynamos.knowledge.stores import Entry
 from support.buses import Marketplace, marketplace
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-    from pathlib import Path
-
-    from dynamos.knowledge.buses import Message
-
-    Case = Callable[[Callable[[Marketplace], Awaitable[None]]], None]
+Case = Callable[[Callable[[Marketplace], Awaitable[None]]], None]
 
 
 @pytest.fixture(params=["memory", "jetstream"])

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from dynamos.kit.errors import DynamosError, Full, Unavailable
 from dynamos.kit.waits import bounded, until
-from dynamos.knowledge.bases import SHARED, bucket_of
+from dynamos.knowledge.bases import SHARED, KnowledgeBase, bucket_of
+from dynamos.knowledge.buses import Message
 from dynamos.knowledge.kvstores import JetStreamStore
 from dynamos.knowledge.permissions import ADMIN, BUS
 from dynamos.knowledge.provisioning import provision
 from dynamos.knowledge.servers import serve
 from support.buses import MARKETPLACE, PARTIES, issued, marketplace
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from dynamos.knowledge.bases import KnowledgeBase
-    from dynamos.knowledge.buses import Message
 
 
 async def echo(subject: str, message: Message) -> Message | None:

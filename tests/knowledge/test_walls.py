@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from dynamos.kit.credentials import Credentials
 from dynamos.kit.errors import BadInput, Refused, Unauthenticated, Unavailable
@@ -19,12 +21,6 @@ from dynamos.knowledge.jetstream import connect
 from dynamos.knowledge.permissions import BUS
 from dynamos.knowledge.servers import Server, config, free_port
 from support.buses import MARKETPLACE, Marketplace, TestAuthority, issued, marketplace
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from pathlib import Path
-
-    from nats.aio.msg import Msg
 
 MINE = {"mine": True}
 
@@ -281,7 +277,7 @@ async def outcome(url: str, **options: object) -> str:
             tls_hostname=BUS,
             tls_handshake_first="tls" in options,
             allow_reconnect=False,
-            error_cb=ignore,
+            error_cb=ignore, connect_timeout=1,
             **options,
         )  # type: ignore[arg-type]
     except Exception as error:  # noqa: BLE001 - whatever it is, it is no connection

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import atexit
 import shutil
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -19,16 +19,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from dynamos.kit.credentials import Credentials
+from dynamos.knowledge.bases import KnowledgeBase
 from dynamos.knowledge.connections import Connection, dial
 from dynamos.knowledge.jetstream import connect
 from dynamos.knowledge.memory import MemoryCluster
 from dynamos.knowledge.permissions import ADMIN, API, BUS, ORCHESTRATOR
 from dynamos.knowledge.servers import Server, serve
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from dynamos.knowledge.bases import KnowledgeBase
 
 _PEM = serialization.Encoding.PEM
 
