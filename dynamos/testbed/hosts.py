@@ -34,9 +34,9 @@ class Host(Protocol):
         self,
         argv: Sequence[str],
         *,
-        input: bytes | None = None,
+        stdin: bytes | None = None,
         check: bool = True,
-        within: float = 30.0,  # noqa: A002
+        within: float = 30.0,
     ) -> Completed:
         """Run a command to its end. Raises JobFailed with its standard error where it fails, TimedOut."""
         ...

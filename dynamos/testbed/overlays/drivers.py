@@ -15,8 +15,8 @@ from dynamos.testbed.hosts import Host
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a driver is: `layer` 2, 3 or 4; whether it encrypts; the bytes that it adds to each packet; the programs and
-    kernel features that it needs, each with the Debian package that brings it."""
+    """What a driver is: `layer` 2, 3 or 4; whether it encrypts; the bytes that it adds to each packet; the
+    programs and kernel features that it needs, each with the Debian package that brings it."""
 
     layer: int
     encrypts: bool
