@@ -1,4 +1,5 @@
-"""The contract of an overlay driver. A driver works through hosts only, so that it serves namespaces and real machines.
+"""The contract of an overlay driver. A driver works through hosts only, so that it serves namespaces and real
+machines.
 
 Each site makes its own keys; only what `material` gives crosses, and no party or controller ever holds another's key.
 """
@@ -64,7 +65,7 @@ class Driver(Protocol):
     def prepare(self, network: Network, member: Member) -> dict[str, str]:
         """Make the member's own keys and endpoint at its site and give its public material, and nothing secret."""
         ...
-
+        """Bring the member in, knowing every member's public material by name. Waits until its endpoint is up."""
     def join(self, network: Network, member: Member, material: Mapping[str, Mapping[str, str]]) -> None:
         """Bring the member in, knowing every member's public material by member name. Waits until its endpoint is up."""
         ...
