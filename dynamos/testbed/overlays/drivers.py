@@ -65,9 +65,9 @@ class Driver(Protocol):
     def prepare(self, network: Network, member: Member) -> dict[str, str]:
         """Make the member's own keys and endpoint at its site and give its public material, and nothing secret."""
         ...
-        """Bring the member in, knowing every member's public material by name. Waits until its endpoint is up."""
+
     def join(self, network: Network, member: Member, material: Mapping[str, Mapping[str, str]]) -> None:
-        """Bring the member in, knowing every member's public material by member name. Waits until its endpoint is up."""
+        """Bring the member in, knowing every member's public material by name. Waits until its endpoint is up."""
         ...
 
     def leave(self, network: Network, member: Member) -> None:
