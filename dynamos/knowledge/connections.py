@@ -245,7 +245,7 @@ async def dial(url: str, credentials: Credentials, unit: str, *, within: float =
     not the marketplace's, BadInput where the credentials cannot be read.
     """
     context = _context(credentials)
-    end, pause = time.monotonic() + within, _FIRST_PAUSE
+    end, pause = time.monotonic() + within, 0.02
     while True:
         try:
             return await _dial_once(url, context, unit, max(0.1, end - time.monotonic()))

@@ -19,12 +19,11 @@ _DAY = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A bucket: seconds that an entry lives without being written again (0: for ever), bytes, and whether on disk."""
+    """A bucket: seconds that an entry lives without being written again (0: for ever), and bytes."""
 
     name: str
     max_bytes: int
     max_age: float = 0.0
-    durable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +48,6 @@ def buckets(parties: Iterable[str]) -> tuple[Bucket, ...]:
     return (
         Bucket(SHARED, max_bytes=64 * _MIB),
         Bucket(JOBS, max_bytes=512 * _MIB, max_age=7 * _DAY),
-        Bucket(PRESENCE, max_bytes=8 * _MIB, max_age=PRESENCE_AGE, durable=False),
+        Bucket(PRESENCE, max_bytes=8 * _MIB, max_age=PRESENCE_AGE),
         *(Bucket(bucket_of(party), max_bytes=32 * _MIB) for party in checked(parties)),
     )

@@ -63,7 +63,7 @@ def bucket_config(bucket: Bucket) -> StreamConfig:
         max_bytes=bucket.max_bytes,
         max_age=bucket.max_age,
         discard=DiscardPolicy.NEW,
-        storage=StorageType.FILE if bucket.durable else StorageType.MEMORY,
+        storage=StorageType.FILE,  # a single server forgets streams in memory, settings and all, when it restarts
         allow_direct=True,
         allow_msg_ttl=True,
         deny_delete=True,

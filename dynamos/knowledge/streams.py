@@ -7,7 +7,7 @@ from typing import Any
 
 from nats.aio.msg import Msg
 
-from dynamos.kit.errors import BadInput, Broken, Conflict, DynamosError, Full, Unavailable
+from dynamos.kit.errors import BadInput, Broken, Conflict, DynamosError, Full, TimedOut, Unavailable
 from dynamos.knowledge.connections import Connection
 from dynamos.knowledge.subjects import fetched
 
@@ -25,7 +25,13 @@ async def store(connection: Connection, subject: str, payload: bytes, headers: d
 
     Raises Conflict, Full, Refused, Unavailable, TimedOut, BadInput (too large).
     """
-    given = await connection.request(subject, payload, within=WITHIN, headers=headers)
+    try:
+        given = await connection.request(subject, payload, within=WITHIN, headers=headers)
+    except TimedOut:
+        # A server whose disk is full neither keeps nor refuses: it says nothing.
+        raise TimedOut(
+            f"the bus did not confirm within {WITHIN:g} s that it keeps this", where=subject, hint="is its disk full?"
+        ) from None
     try:
         receipt = json.loads(given.data)
         failed, sequence = receipt.get("error"), int(receipt.get("seq", 0))

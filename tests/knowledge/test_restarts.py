@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from dynamos.kit.errors import DynamosError, Full, Unavailable
+from dynamos.kit.errors import DynamosError, Full, TimedOut, Unavailable
 from dynamos.kit.waits import bounded, until
+from dynamos.knowledge import servers, streams
 from dynamos.knowledge.bases import SHARED, KnowledgeBase, bucket_of
 from dynamos.knowledge.buses import Message
 from dynamos.knowledge.kvstores import JetStreamStore
@@ -192,6 +195,43 @@ def test_provisioning_again_changes_nothing(tmp_path: Path) -> None:
             await store.put("agreement", {"n": 1})
             await provision(market.server.url, units[ADMIN], PARTIES)
             assert await store.get("agreement")
+
+    asyncio.run(main())
+
+
+def on_a_small_disk(disk: Path, command: list[str]) -> list[str]:
+    """Give the command that runs `command` with 3 MB of disk mounted at `disk`, seen by nobody else."""
+    script = f"mount -t tmpfs -o size=3m small {shlex.quote(str(disk))} && exec {shlex.join(command)}"
+    return ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script]
+
+
+@pytest.mark.sandbox
+def test_a_full_disk_is_told_within_a_bound_and_reading_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = tmp_path / "bus" / "store"
+    disk.mkdir(parents=True)
+    try:
+        subprocess.run(on_a_small_disk(disk, ["true"]), check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no user and mount namespaces here: {error}")
+    started = servers.command
+    monkeypatch.setattr(servers, "command", lambda path: on_a_small_disk(disk, started(path)))
+    monkeypatch.setattr(streams, "WITHIN", 1.0)
+
+    async def fill(base: KnowledgeBase) -> None:
+        for number in range(20):
+            await base.log("audit").append("UVA.decision", {"n": number, "much": "x" * 400_000})
+
+    async def main() -> None:
+        async with marketplace("jetstream", tmp_path) as market:
+            party, orchestrator = await market.connect("UVA"), await market.connect("orchestrator")
+            await party.log("audit").append("UVA.decision", {"first": True})
+            with pytest.raises((TimedOut, Full, Unavailable), match="disk|room"):
+                await bounded("the error", fill(party), within=30)
+            records = await orchestrator.log("audit").read()
+            assert records[0] == {"first": True}
+            assert [record["n"] for record in records[1:]] == list(range(len(records) - 1))
 
     asyncio.run(main())
 

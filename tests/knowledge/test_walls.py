@@ -277,7 +277,8 @@ async def outcome(url: str, **options: object) -> str:
             tls_hostname=BUS,
             tls_handshake_first="tls" in options,
             allow_reconnect=False,
-            error_cb=ignore, connect_timeout=1,
+            error_cb=ignore,
+            connect_timeout=1,
             **options,
         )  # type: ignore[arg-type]
     except Exception as error:  # noqa: BLE001 - whatever it is, it is no connection
