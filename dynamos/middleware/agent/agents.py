@@ -192,7 +192,7 @@ class Agent:
             "revision": self._policy.revision,
             "decision": permit.decision.as_json() if permit.decision else None,
         }
-        await self._kb.log("audit").append(f"audit.{self._config.name}.{permit.grant.job}", record)
+        await self._kb.log("audit").append(f"{self._config.name}.{permit.grant.job}", record)
 
 
 def _reason(message: EndPart) -> DynamosError:

@@ -28,7 +28,7 @@ def step_options(
     general = {"algorithm": request.algorithm, "columns": dict(request.algorithm_columns)}
     known: dict[str, dict[str, Any]] = {"sql-aggregate": {}, "sql-algorithm": general, "sql-graph": {}}
     if decision is not None:
-        known["sql-query"] = {"query": request.query, "tables": _tables(decision, party, data_sets)}
+        known["sql-query"] = {"query": decision.query, "tables": _tables(decision, party, data_sets)}
         known["sql-anonymize"] = {"rules": _rules(decision, data_sets, _job_key(secret, part.job))}
     return {step.id: {**known.get(step.service, general), **step.options} for step in part.steps}
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from dynamos.exchange.senders import Sender
@@ -21,6 +22,9 @@ from dynamos.model.plans import REQUESTOR, Edge
 log = logging.getLogger(__name__)
 GATEWAY = "api"
 GRACE_SECONDS = 10.0
+SETTLE_SECONDS = 2.0
+SOURCE_FAILED = ("not-arrow", "truncated")
+"""Codes of the sender that may only mean that the step which writes the stream has died."""
 
 
 @dataclass(slots=True)
@@ -119,11 +123,21 @@ class PartRun:
                 confirm=lambda: asyncio.shield(confirmed),
             )
         except DynamosError as error:
-            await self.kill(error)
+            await self._kill_after(error)
         except Exception:
             log.exception("transfer.broken job=%s edge=%s", self.grant.job, edge.name)
             await self.kill(Broken(f"stream {edge.name} broke; the agent's log tells more", where=edge.name))
         return None
+
+    async def _kill_after(self, error: DynamosError) -> None:
+        """Stop the part because a stream failed. Where its step had failed before, that is the better reason: wait."""
+        assert self._running is not None
+        if error.detail_code in SOURCE_FAILED:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SETTLE_SECONDS):
+                    outcome = await self._running.wait()
+                    self._error = self._error or outcome.error
+        await self.kill(error)
 
     def _broke_off(self, error: DynamosError) -> None:
         """An incoming stream broke off (told from a receiver's thread): what came so far must not count."""

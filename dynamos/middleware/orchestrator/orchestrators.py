@@ -224,7 +224,7 @@ class Orchestrator:
             "revision": decision.revision,
             "decision": decision.as_json(),
         }
-        await self._kb.log("audit").append(f"audit.orchestrator.{message.job}", record)
+        await self._kb.log("audit").append(f"orchestrator.{message.job}", record)
 
 
 def refusal(decision: Decision) -> Refused:
