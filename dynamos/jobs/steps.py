@@ -1,0 +1,126 @@
+"""The process that is the service: confined, used once."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from dynamos.jobs import descriptors
+from dynamos.jobs.cgroups import Group
+from dynamos.jobs.confinements import Confinement
+from dynamos.jobs.specs import StepSpec, environment
+from dynamos.kit.errors import DynamosError
+
+Program = Callable[[Mapping[str, str]], int]
+Find = Callable[[str], Program]
+
+_STREAMS = 3  # the first place after stdin, stdout and stderr
+_SHORT = 1000
+_MEMORY_ERROR = {"code": "out-of-memory", "message": "the service wanted more memory than it may use"}
+
+
+def run(
+    spec: StepSpec,
+    streams: Sequence[int],
+    *,
+    find: Find,
+    confinement: Confinement,
+    group: Group | None,
+    holds: Sequence[str],
+    told: int,
+    error: int,
+    log: int,
+) -> NoReturn:
+    """Become the service of `spec` on `streams`, inputs first. Says on `told` what holds when it begins, or why not."""
+    code = 1
+    try:
+        os.setsid()
+        held = _confine(spec, confinement, group)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        descriptors.arrange([nothing, log, log, *streams, error, told])
+        told = _STREAMS + len(streams) + 1
+        os.set_inheritable(told, False)
+        variables = _environment(spec, confinement)
+        main = find(spec.service) if spec.service and not spec.command else None
+        _tell(told, {"running": time.monotonic(), "isolation": list(dict.fromkeys([*holds, *held]))})
+        if confinement.argv:
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+            os.execvpe(confinement.argv[0], confinement.argv, variables)  # noqa: S606
+        os.close(told)
+        told = -1
+        gc.enable()
+        code = call(main, variables) if main else 0
+    except BaseException as failure:  # noqa: BLE001  the top of a process: nothing above could tell it
+        if told >= 0:
+            _tell(told, {"failed": f"{type(failure).__name__}: {failure}"[:_SHORT]})
+    finally:
+        os._exit(code)
+
+
+def _confine(spec: StepSpec, confinement: Confinement, group: Group | None) -> tuple[str, ...]:
+    os.umask(0o077)
+    with suppress(OSError):  # if the machine runs out of memory, services go first
+        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
+    if group is not None:
+        group.join()
+    return confinement.seal(spec, grouped=group is not None and group.limits_memory)
+
+
+def _environment(spec: StepSpec, confinement: Confinement) -> dict[str, str]:
+    """Give this process the environment of the contract, and no other, and the usual signals."""
+    after_inputs = _STREAMS + len(spec.inputs)
+    error = after_inputs + len(spec.outputs)
+    inputs = dict(zip(spec.inputs, range(_STREAMS, after_inputs), strict=True))
+    outputs = dict(zip(spec.outputs, range(after_inputs, error), strict=True))
+    variables = {
+        "PATH": f"{sys.prefix}/bin:/usr/local/bin:/usr/bin:/bin",
+        "HOME": confinement.scratch,
+        "TMPDIR": confinement.scratch,
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+        **environment(spec.job, inputs, outputs, error, data=confinement.data if spec.data else ""),
+    }
+    os.environ.clear()
+    os.environ.update(variables)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    return variables
+
+
+def call(main: Program, variables: Mapping[str, str]) -> int:
+    """Call a Python service and give its exit code. What it raises goes to its log, and in short to its error."""
+    code = 1
+    try:
+        code = main(variables)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except MemoryError:
+        _report(variables, _MEMORY_ERROR)
+    except DynamosError as failure:
+        _report(variables, failure.as_dict())
+    except BaseException as failure:  # noqa: BLE001  the top of a process
+        traceback.print_exc()
+        _report(variables, {"code": "service-failed", "message": f"{type(failure).__name__}: {failure}"})
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return code
+
+
+def _report(variables: Mapping[str, str], error: dict[str, Any]) -> None:
+    with suppress(OSError):
+        os.write(int(variables["DYNAMOS_ERROR"]), json.dumps(error).encode())
+
+
+def _tell(told: int, message: dict[str, Any]) -> None:
+    with suppress(OSError):
+        os.write(told, json.dumps(message).encode() + b"\n")

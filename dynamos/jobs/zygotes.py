@@ -1,0 +1,341 @@
+"""The zygote: a process with one thread that has imported what services use, and forks a keeper for each step.
+
+Above it stands its guard, which starts it in a pid namespace of its own and removes its control groups when it has
+ended. So: the agent dies, the zygote sees the end of its wire and ends; the zygote dies, the kernel ends every keeper
+and service in its pid namespace, and the guard cleans up; the guard dies, the kernel ends the zygote.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import logging
+import os
+import select
+import selectors
+import signal
+import socket
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from dynamos.jobs import descriptors, keepers, linux, privileges, roots, wires
+from dynamos.jobs.cgroups import Group, Groups
+from dynamos.jobs.confinements import Confinement, Namespaces, Plain
+from dynamos.jobs.owners import Owners
+from dynamos.jobs.specs import Settings, StepReport, StepSpec
+
+logger = logging.getLogger(__name__)
+
+ONE_THREAD = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",  # pyarrow's own jemalloc
+}
+"""Libraries that would start threads when they are imported read these first."""
+
+_BACKSTOP_SECONDS = 1.0
+_REHEARSAL_SECONDS = 10.0
+_ENDING_SECONDS = 3.0
+_LEAVING_SECONDS = 0.02
+
+
+def guard(settings: Settings, wire: socket.socket) -> NoReturn:
+    """Live as the guard: start the zygote, and clean up behind it. For a process just forked or started for this."""
+    code = 1
+    try:
+        os.setsid()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        descriptors.keep_only([0, 1, 2, wire.fileno()])
+        groups = Groups.open(settings.party) if sys.platform == "linux" else None
+        try:
+            code = _guard(settings, wire, groups)
+        finally:
+            if groups:
+                groups.remove()
+    except BaseException:
+        logger.exception("guard.broken")
+    finally:
+        os._exit(code)
+
+
+def _guard(settings: Settings, wire: socket.socket, groups: Groups | None) -> int:
+    """Run a zygote until it ends. A sandbox that cannot be had is told to the agent, which decides."""
+    user = privileges.outer_id(settings.party)
+    if settings.mode == "sandbox":
+        try:
+            if not linux.available():
+                raise OSError("namespaces need Linux on x86_64 or aarch64")  # noqa: TRY301
+            if os.geteuid() != 0:
+                privileges.enter_user_namespace(inner=os.geteuid())
+            linux.unshare(linux.NEW_PID)
+        except OSError as error:
+            wires.send(wire, {"hello": {"mode": "", "isolation": [], "why": str(error)}})
+            return 1
+    pid = os.fork()
+    if pid == 0:
+        _live(settings, wire, groups, user=user)
+    _outlast(pid, wire)
+    return 0
+
+
+def _outlast(pid: int, wire: socket.socket) -> None:
+    """Wait for the zygote's end. When the agent has gone, it gets a bounded time for it."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    poll = select.poll()
+    poll.register(reading, select.POLLIN)
+    poll.register(wire.fileno(), 0)  # only its end is of interest
+    patience: float | None = None
+    while os.waitpid(pid, os.WNOHANG)[0] == 0:
+        if patience is not None and time.monotonic() > patience:
+            os.kill(pid, signal.SIGKILL)
+        for descriptor, event in poll.poll(None if patience is None else 100):
+            if descriptor == reading:
+                os.read(reading, 4096)
+            elif event:
+                patience = time.monotonic() + _ENDING_SECONDS
+                poll.unregister(wire.fileno())
+
+
+def _live(settings: Settings, wire: socket.socket, groups: Groups | None, *, user: int) -> NoReturn:
+    """Live as the zygote: say hello with what holds, or with why nothing does."""
+    greeted = False
+    try:
+        if sys.platform == "linux":
+            linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+        zygote = Zygote(settings, wire, groups, user=user)
+        isolation = zygote.prepare()
+        wires.send(wire, {"hello": {"mode": settings.mode, "isolation": isolation, "why": ""}})
+        greeted = True
+        zygote.serve()
+    except BaseException as error:
+        logger.exception("zygote.broken")
+        if not greeted:
+            with suppress(OSError):
+                why = f"{type(error).__name__}: {error}"
+                wires.send(wire, {"hello": {"mode": "", "isolation": [], "why": why}})
+    finally:
+        os._exit(0)
+
+
+@dataclass(slots=True, eq=False)
+class _Kept:
+    """A keeper, from its zygote's side."""
+
+    pid: int
+    wire: socket.socket
+    group: Group | None
+    step: int = 0
+    deadline: float = float("inf")
+
+
+class Zygote:
+    """Serves one agent over `wire`: `run` starts a step, `kill` ends it, the end of the wire ends everything."""
+
+    def __init__(self, settings: Settings, wire: socket.socket, groups: Groups | None, *, user: int) -> None:
+        self._settings = settings
+        self._wire = wire
+        self._groups = groups
+        self._user = user
+        self._owners = Owners(user)
+        self._shown: dict[str, str] = {}
+        self._spare: list[_Kept] = []
+        self._busy: dict[int, _Kept] = {}
+        self._leaving: list[Group] = []
+        self._count = 0
+        self._selector = selectors.DefaultSelector()
+
+    def prepare(self) -> tuple[str, ...]:
+        """Import what services use, build their root, rehearse one step, and give what held. Raises what does not."""
+        os.environ.update(ONE_THREAD)
+        programs = importlib.import_module(self._settings.programs)
+        programs.preload()
+        self._find = programs.find
+        if (threads := count_threads()) > 1:
+            raise RuntimeError(f"importing the services started {threads - 1} threads; forking needs there to be none")
+        if sys.platform == "linux":
+            linux.wipe_environment()
+        if self._settings.mode == "sandbox":
+            self._shown = roots.needed(self._settings.folders)
+            linux.unshare(linux.NEW_MOUNT)
+            roots.build(self._shown)
+            if self._groups:
+                self._groups.host = roots.HOST
+            self._pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        gc.collect()
+        gc.disable()
+        gc.freeze()
+        return self._rehearse()
+
+    def serve(self) -> None:
+        """Work until the agent closes its end."""
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+        os.set_blocking(writing, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        self._selector.register(reading, selectors.EVENT_READ, "children")
+        self._selector.register(self._wire, selectors.EVENT_READ, "agent")
+        while True:
+            events = self._selector.select(self._patience())
+            for key, _ in events:
+                if key.data == "agent":
+                    if not self._obey():
+                        return
+                elif key.data == "children":
+                    os.read(reading, 4096)
+                else:
+                    self._hear(key.data)
+            _reap()
+            self._end_late()
+            self._leaving = [group for group in self._leaving if not group.close()]
+            if not events and len(self._spare) < self._settings.spare:
+                self._spare.append(self._fork())
+
+    def _patience(self) -> float | None:
+        if not self._busy and len(self._spare) < self._settings.spare:
+            return 0.0  # nobody waits for us: time to make the next keeper ready
+        if self._leaving:
+            return _LEAVING_SECONDS
+        nearest = min((kept.deadline for kept in self._busy.values()), default=float("inf"))
+        return None if nearest == float("inf") else max(0.0, nearest - time.monotonic())
+
+    # what the agent asks for
+
+    def _obey(self) -> bool:
+        received = wires.receive(self._wire)
+        if received is None:
+            return False
+        message, streams = received
+        if "kill" in message:
+            self._kill(message["kill"])
+        else:
+            self._run(message["step"], message["run"], streams)
+        return True
+
+    def _run(self, step: int, run: dict[str, Any], streams: list[int]) -> None:
+        spec = StepSpec.from_json(run)
+        try:
+            kept = self._spare.pop() if self._spare else self._fork()
+            kept.step, kept.deadline = step, spec.deadline + _BACKSTOP_SECONDS
+            if kept.group:
+                kept.group.limit(spec)
+            owners = self._owners.of(spec.data) if spec.data and self._settings.mode == "sandbox" else []
+            self._busy[step] = kept
+            wires.send(kept.wire, {"run": run, "streams": len(streams)}, [*streams, *owners])
+        except OSError as error:
+            self._busy.pop(step, None)
+            self._tell(step, StepReport(why="start-failed", ended=time.monotonic(), log=str(error)))
+        finally:
+            wires.close_all(streams)
+
+    def _kill(self, step: int) -> None:
+        if (kept := self._busy.get(step)) is not None:
+            with suppress(OSError):
+                wires.send(kept.wire, {"kill": True})
+
+    def _end_late(self) -> None:
+        """End keepers that should have ended their service themselves, if a service found a way to hold them up."""
+        now = time.monotonic()
+        for kept in self._busy.values():
+            if now > kept.deadline:
+                logger.warning("keeper.late", extra={"step": kept.step})
+                with suppress(ProcessLookupError):
+                    os.kill(kept.pid, signal.SIGKILL)
+                kept.deadline = float("inf")
+
+    # what keepers say
+
+    def _hear(self, kept: _Kept) -> None:
+        received = wires.receive(kept.wire)
+        if kept in self._spare:  # it could not get its namespaces, or was killed
+            self._spare.remove(kept)
+            logger.warning("keeper.lost", extra={"report": json.dumps(received[0]) if received else ""})
+        elif self._busy.pop(kept.step, None):
+            report = StepReport.from_json(received[0]["ended"]) if received else StepReport(why="lost")
+            self._tell(kept.step, _with_group(report, kept.group))
+        self._leave(kept)
+
+    def _leave(self, kept: _Kept) -> None:
+        """Part with a keeper that is done. Its group goes as soon as the kernel has let its last process go."""
+        self._selector.unregister(kept.wire)
+        kept.wire.close()
+        if kept.group and not kept.group.close():
+            self._leaving.append(kept.group)
+
+    def _tell(self, step: int, report: StepReport) -> None:
+        with suppress(OSError):  # the end of the wire is seen elsewhere
+            wires.send(self._wire, {"step": step, "ended": report.as_json()})
+
+    # keepers
+
+    def _fork(self) -> _Kept:
+        """Fork a keeper, the first process of a fresh pid namespace, with a group of its own."""
+        self._count += 1
+        group = self._groups.group(f"step{self._count}") if self._groups else None
+        ours, theirs = wires.pair()
+        sandbox = self._settings.mode == "sandbox"
+        if sandbox:
+            linux.unshare(linux.NEW_PID)
+        pid = os.fork()
+        if pid == 0:
+            confinement: Confinement = Namespaces(self._user, self._shown) if sandbox else Plain()
+            keepers.keep(theirs, find=self._find, confinement=confinement, group=group)
+        if sandbox:
+            linux.setns(self._pid_namespace, linux.NEW_PID)  # what else is forked belongs here
+        theirs.close()
+        if group:
+            group.let_go()
+        kept = _Kept(pid, ours, group)
+        self._selector.register(ours, selectors.EVENT_READ, kept)
+        return kept
+
+    def _rehearse(self) -> tuple[str, ...]:
+        """Take an empty step through the whole confinement and give what held. Raises OSError if it failed."""
+        kept = self._fork()
+        spec = StepSpec(deadline=time.monotonic() + _REHEARSAL_SECONDS)
+        if kept.group:
+            kept.group.limit(spec)
+        wires.send(kept.wire, {"run": spec.as_json(), "streams": 0})
+        received = wires.receive(kept.wire)
+        os.waitpid(kept.pid, 0)
+        report = StepReport.from_json(received[0]["ended"]) if received else StepReport(why="lost")
+        self._leave(kept)
+        if report.status != 0:
+            ended = f"{report.why or report.status} {report.log}".strip()
+            raise OSError(f"a rehearsal of the confinement ended with {ended}")
+        return report.isolation
+
+
+def _with_group(report: StepReport, group: Group | None) -> StepReport:
+    """Add what the control group knows: CPU of all processes, memory without what the zygote shares, lack of memory."""
+    if group is None:
+        return report
+    peak, starved = group.memory()
+    why = "out-of-memory" if starved and report.why in ("", "lost") and report.status != 0 else report.why
+    lower = min(report.peak, peak) if peak and report.peak else peak or report.peak
+    return replace(report, why=why, cpu=max(report.cpu, group.cpu()), peak=lower)
+
+
+def count_threads() -> int:
+    """Give the number of threads of this process, those that Python does not know of among them (on Linux)."""
+    try:
+        return len(list(Path("/proc/self/task").iterdir()))
+    except OSError:
+        return threading.active_count()
+
+
+def _reap() -> None:
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
