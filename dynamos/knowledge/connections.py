@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import re
 import secrets
-import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -22,20 +20,13 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from dynamos.kit.credentials import Credentials
-from dynamos.kit.errors import BadInput, DynamosError, Refused, TimedOut, Unauthenticated, Unavailable
-from dynamos.knowledge.permissions import BUS
+from dynamos.kit.errors import BadInput, DynamosError, Refused, TimedOut, Unavailable
 from dynamos.knowledge.subjects import inbox
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 _VIOLATION = re.compile(r"permissions violation for (publish|subscription) to \"([^\"]*)\"")
-logging.getLogger("asyncio").addFilter(
-    # asyncio warns at the end of every connection that nats-py has raised to TLS; there is nothing to do about it
-    lambda record: "eof_received() has no effect when using ssl" not in record.getMessage()
-)
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 
 
 class Connection:
@@ -122,7 +113,8 @@ class Connection:
 
     async def close(self, *, within: float = 5.0) -> None:
         """Close the connection; who waits gets Unavailable."""
-        await self.ended()
+        if not self._closed:
+            self._end()
         with suppress(nats.errors.Error, OSError, TimeoutError):
             async with asyncio.timeout(within):
                 await self.client.close()
@@ -228,86 +220,17 @@ class Connection:
             call()
 
     async def ended(self) -> None:
-        """Take note that there will be no more connection: we closed it, or the server threw us out."""
-        if self._closed:
-            return
+        """Take note that there will be no more connection: the server threw us out, if we did not close it."""
+        if not self._closed:
+            _log.error("bus.ended", extra={"unit": self.unit, "bus": self.url, "error": repr(self.client.last_error)})
+            self._end()
+
+    def _end(self) -> None:
         self._closed = True
         self._up.set()
         self._fail_all(Unavailable("the connection to the bus was closed", where=self.url))
         for call in tuple(self._calls["closed"]):
             call()
-
-
-async def dial(url: str, credentials: Credentials, unit: str, *, within: float = 10.0) -> Connection:
-    """Connect as `unit`, trying until `within` seconds have passed.
-
-    Raises Unavailable where no server answers, Unauthenticated where the server does not accept our certificate or is
-    not the marketplace's, BadInput where the credentials cannot be read.
-    """
-    context = _context(credentials)
-    end, pause = time.monotonic() + within, 0.02
-    while True:
-        try:
-            return await _dial_once(url, context, unit, max(0.1, end - time.monotonic()))
-        except Unavailable as error:
-            if time.monotonic() + pause >= end:
-                raise
-            _log.debug("bus.dial", extra={"error": str(error)})
-        except (OSError, nats.errors.Error) as error:
-            if (final := _final(error, url, unit)) is not None:
-                raise final from error
-            if time.monotonic() + pause >= end:
-                raise Unavailable(
-                    f"no bus at this address within {within:g} s: {error!r}",
-                    where=url,
-                    hint="is it running? `dynamos status` tells",
-                ) from error
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, 0.5)
-
-
-async def _dial_once(url: str, context: ssl.SSLContext, unit: str, within: float) -> Connection:
-    client = Client()
-    connection = Connection(url, unit, client)
-    opened = False
-
-    async def failed(error: Exception) -> None:
-        if not opened:
-            raise error  # the only way to make nats-py give up its first attempt, yet reconnect for ever later
-        await connection.failed(error)
-
-    try:
-        async with asyncio.timeout(within):
-            await client.connect(
-                url,
-                tls=context,
-                tls_hostname=BUS,
-                tls_handshake_first=True,
-                name=unit,
-                inbox_prefix=inbox(unit),
-                error_cb=failed,
-                disconnected_cb=connection.lost,
-                reconnected_cb=connection.back,
-                closed_cb=connection.ended,
-                connect_timeout=2,
-                max_reconnect_attempts=-1,
-                reconnect_to_server_handler=_next_attempt,
-                pending_size=0,  # nothing is kept to be sent after a reconnect: who asked has been told Unavailable
-                ping_interval=5,
-                max_outstanding_pings=2,
-            )
-    except BaseException:
-        await connection.close(within=0.2)  # after a failed handshake, nats-py waits for an end that does not come
-        raise
-    opened = True
-    try:
-        await connection.introduce(within)
-    except BaseException as error:
-        await connection.close()
-        if isinstance(error, Refused):
-            raise Unauthenticated(f"the certificate is not that of {unit!r}", where=url) from None
-        raise
-    return connection
 
 
 def _ours(error: Exception, subject: str, within: float) -> DynamosError:
@@ -322,32 +245,3 @@ def _ours(error: Exception, subject: str, within: float) -> DynamosError:
         case nats.errors.MaxPayloadError():
             return BadInput("the message is too large for the bus", where=subject, code="too-large")
     return Unavailable(f"the bus is away: {error!r}", where=subject)
-
-
-def _next_attempt(servers: list[Any], _info: dict[str, Any]) -> tuple[Any, float]:
-    tried = servers[0].reconnects
-    pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(tried, 10))
-    return servers[0], pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
-
-
-def _final(error: Exception, url: str, unit: str) -> DynamosError | None:
-    """Give the error that trying again will not change."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return Unauthenticated(f"the server is not this marketplace's bus: {error.verify_message}", where=url)
-    refused = "authorization violation" in str(error).lower()
-    if refused or (isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or "")):
-        return Unauthenticated(
-            f"the bus does not accept the certificate of {unit!r}",
-            where=url,
-            hint="its subject must be CN=<unit>,O=<marketplace>, from this marketplace's authority",
-        )
-    return None
-
-
-def _context(credentials: Credentials) -> ssl.SSLContext:
-    try:
-        return credentials.client_context()
-    except FileNotFoundError as error:
-        raise BadInput("the credentials are not there", where=str(error.filename or credentials.certificate)) from None
-    except (ssl.SSLError, OSError) as error:
-        raise BadInput(f"the credentials cannot be used: {error}", where=str(credentials.certificate)) from None

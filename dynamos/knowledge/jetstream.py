@@ -9,7 +9,8 @@ from dynamos.kit.errors import NotFound
 from dynamos.knowledge import subjects
 from dynamos.knowledge.bases import KnowledgeBase, Log
 from dynamos.knowledge.buses import Bus
-from dynamos.knowledge.connections import Connection, dial
+from dynamos.knowledge.connections import Connection
+from dynamos.knowledge.dials import dial
 from dynamos.knowledge.kvstores import JetStreamStore
 from dynamos.knowledge.ledgers import JetStreamLog
 from dynamos.knowledge.messaging import NatsBus

@@ -12,7 +12,7 @@ from nats.js.client import JetStreamContext
 from dynamos.kit.credentials import Credentials
 from dynamos.kit.errors import TimedOut, Unavailable
 from dynamos.knowledge import subjects
-from dynamos.knowledge.connections import dial
+from dynamos.knowledge.dials import dial
 from dynamos.knowledge.layouts import LEDGERS, Bucket, Ledger, buckets
 from dynamos.knowledge.permissions import ADMIN
 from dynamos.knowledge.streams import failure

@@ -15,7 +15,7 @@ from pathlib import Path
 from dynamos.kit.credentials import Credentials
 from dynamos.kit.errors import NotFound, Unavailable
 from dynamos.knowledge.accounts import accounts
-from dynamos.knowledge.connections import dial
+from dynamos.knowledge.dials import dial
 from dynamos.knowledge.envelopes import MAX_PAYLOAD
 from dynamos.knowledge.permissions import ADMIN, BUS, rights
 from dynamos.knowledge.provisioning import provision

@@ -227,7 +227,7 @@ def test_a_full_disk_is_told_within_a_bound_and_reading_goes_on(
         async with marketplace("jetstream", tmp_path) as market:
             party, orchestrator = await market.connect("UVA"), await market.connect("orchestrator")
             await party.log("audit").append("UVA.decision", {"first": True})
-            with pytest.raises((TimedOut, Full, Unavailable), match="disk|room"):
+            with pytest.raises((TimedOut, Full, Unavailable), match=r"disk|room"):
                 await bounded("the error", fill(party), within=30)
             records = await orchestrator.log("audit").read()
             assert records[0] == {"first": True}

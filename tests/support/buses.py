@@ -20,7 +20,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from dynamos.kit.credentials import Credentials
 from dynamos.knowledge.bases import KnowledgeBase
-from dynamos.knowledge.connections import Connection, dial
+from dynamos.knowledge.connections import Connection
+from dynamos.knowledge.dials import dial
 from dynamos.knowledge.jetstream import connect
 from dynamos.knowledge.memory import MemoryCluster
 from dynamos.knowledge.permissions import ADMIN, API, BUS, ORCHESTRATOR
