@@ -78,15 +78,17 @@ def _problem(folder: Path, path: str) -> tuple[str, str] | None:
     try:
         if not folder.is_dir():
             return f"the party's data folder {str(folder)!r} is missing", "make it, or say where it is in dataFolders"
-        file = folder / path
-        if not file.exists():
+        exact = folder / path
+        files = [exact] if exact.exists() else sorted(folder.glob(path))
+        if not files:
             names = [str(one.relative_to(folder)) for one in sorted(folder.iterdir())]
             return f"data file {path!r} is missing in {str(folder)!r}", suggest(path, names)
-        if not file.resolve().is_relative_to(folder.resolve()):
-            return f"data file {path!r} is a link out of the party's data folder", "copy the file into the folder"
-        with file.open("rb") as data:
-            if not data.read(1):
-                return f"data file {path!r} is empty", "write at least its header"
+        for file in files:
+            if not file.resolve().is_relative_to(folder.resolve()):
+                return f"data file {path!r} is a link out of the party's data folder", "copy the file into the folder"
+            with file.open("rb") as data:
+                if not data.read(1):
+                    return f"data file {path!r} is empty", "write at least its header"
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return f"data file {path!r} cannot be read: {reason.lower()}", "look at its path and its permissions"

@@ -14,11 +14,14 @@ Method = Literal["truncate", "mask", "hash", "generalise", "drop"]
 
 
 class Rule(Value):
-    """How one sensitive column is anonymised: `size` is characters kept (truncate, mask) or a bin's width
-    (generalise)."""
+    """How one sensitive column is anonymised.
+
+    `size` is how many characters to keep (truncate: the first; mask: the last, or the first where it is below 0; none:
+    all are hidden), or the width of a bin (generalise: of numbers, or in years; none: dates become their year).
+    """
 
     method: Method
-    size: int | None = Field(default=None, ge=1, le=10**9)
+    size: int | None = Field(default=None, ge=-(10**9), le=10**9)
 
     @model_validator(mode="before")
     @classmethod
@@ -28,6 +31,16 @@ class Rule(Value):
             method, colon, size = value.partition(":")
             return {"method": method, "size": size} if colon else {"method": method}
         return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> Rule:
+        if self.size is None and self.method == "truncate":
+            raise ValueError("truncate needs a size: how many characters to keep, like truncate:4")
+        if self.size is not None and self.method in ("hash", "drop"):
+            raise ValueError(f"{self.method} takes no size")
+        if self.size is not None and self.size < 1 and self.method in ("truncate", "generalise"):
+            raise ValueError(f"{self.method} needs a size from 1 on")
+        return self
 
 
 class Column(Value):

@@ -203,7 +203,7 @@ _MEMBERS = st.sampled_from(
 
 
 @given(st.recursive(values, lambda inner: st.dictionaries(_MEMBERS, inner, max_size=6), max_leaves=30))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 def test_any_value_is_a_profile_or_mistakes(value: object) -> None:
     try:
         read(json.dumps(value), "x.json").validate(Profile)

@@ -128,6 +128,20 @@ parties:
     ]
 
 
+def test_a_table_may_lie_in_several_files(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        marketplace="name: tiny\nparties: {a: {data: {d: {t: 't-*.csv', u: 'u-*.csv'}}}}",
+        datasets="d: {tables: [t, u]}",
+    )
+    folder = tmp_path / "data" / "a"
+    folder.mkdir(parents=True)
+    (folder / "t-1.csv").write_text("x\n1\n")
+    (folder / "t-2.csv").write_text("x\n2\n")
+    (told,) = mistakes_of(tmp_path)
+    assert f"data file 'u-*.csv' is missing in '{folder}'" in told
+
+
 def test_services_that_make_no_chain_are_a_mistake_of_their_request_type(tmp_path: Path) -> None:
     write(
         tmp_path,

@@ -112,7 +112,7 @@ rules:
             "/mine.yaml:18:15 ($.rules.operations.flights.tailnumber): table 'flights' has no column 'tailnumber'"
             " (did you mean 'tailnum'?)"
         ),
-        "/mine.yaml:18:33 ($.rules.operations.flights.dest): found '0', expected at least 1",
+        "/mine.yaml:18:33 ($.rules.operations.flights.dest): found 'truncate:0': truncate needs a size from 1 on",
         (
             "/mine.yaml:18:53 ($.rules.operations.flights.origin): found 'shred',"
             " expected 'truncate', 'mask', 'hash', 'generalise' or 'drop'"
