@@ -217,10 +217,10 @@ async def slow(rig, headers):
     began = []
 
     async def receive():
-        if not began:
-            began.append(True)
-            return {"type": "http.request", "body": b"{", "more_body": True}
-        await asyncio.Event().wait()
+        if began:
+            await asyncio.Event().wait()
+        began.append(True)
+        return {"type": "http.request", "body": b"{", "more_body": True}
 
     async def send(message):
         told.append(message)

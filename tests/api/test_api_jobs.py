@@ -373,8 +373,8 @@ def test_a_lost_event_does_not_keep_anybody_waiting_after_a_reconnect(tmp_path):
         job = next(iter(rig.orchestrator.jobs))
         done = rig.orchestrator.jobs[job].model_copy(update={"state": State.SUCCEEDED})
         rig.orchestrator.jobs[job] = done
-        while rig.desk.results.find(job).record is None:
-            await asyncio.sleep(0)
+        await rig.desk.results.find(job).submitted
+        await asyncio.sleep(0)
         rig.cluster.interrupt()
         return await waiting
 

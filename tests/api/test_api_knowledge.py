@@ -179,23 +179,24 @@ def test_delete_removes_and_a_second_one_finds_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "body", "of", "status"),
+    ("call", "body", "of", "status"),
     [
-        ("PUT", "archetypes", ARCHETYPE, (), 403),
-        ("PUT", "archetypes", ARCHETYPE, ("UVA",), 403),
-        ("PUT", "microservices", {**SERVICE, "command": ["/bin/sh"]}, ("UVA",), 403),
-        ("DELETE", "archetypes/computeToData", None, ("UVA",), 403),
-        ("PUT", "policyEnforcer", AGREEMENT, ("VU",), 403),
-        ("PUT", "policyEnforcer", AGREEMENT, (MARKETPLACE,), 403),
-        ("PUT", "policyEnforcer", AGREEMENT, ("UVA",), 200),
-        ("PUT", "policyEnforcer/agreements/UVA", AGREEMENT, ("UVA",), 200),
-        ("PUT", "policyEnforcer", {"name": "NOBODY"}, ("NOBODY",), 404),
-        ("DELETE", "policyEnforcer/UVA", None, ("UVA",), 204),
-        ("DELETE", "policyEnforcer/agreements/UVA", None, (), 403),
+        ("PUT archetypes", ARCHETYPE, (), 403),
+        ("PUT archetypes", ARCHETYPE, ("UVA",), 403),
+        ("PUT microservices", {**SERVICE, "command": ["/bin/sh"]}, ("UVA",), 403),
+        ("DELETE archetypes/computeToData", None, ("UVA",), 403),
+        ("PUT policyEnforcer", AGREEMENT, ("VU",), 403),
+        ("PUT policyEnforcer", AGREEMENT, (MARKETPLACE,), 403),
+        ("PUT policyEnforcer", AGREEMENT, ("UVA",), 200),
+        ("PUT policyEnforcer/agreements/UVA", AGREEMENT, ("UVA",), 200),
+        ("PUT policyEnforcer", {"name": "NOBODY"}, ("NOBODY",), 404),
+        ("DELETE policyEnforcer/UVA", None, ("UVA",), 204),
+        ("DELETE policyEnforcer/agreements/UVA", None, (), 403),
     ],
 )
-def test_only_admins_write(tmp_path, method, path, body, of, status):
+def test_only_admins_write(tmp_path, call, body, of, status):
     async def work(rig):
+        method, path = call.split()
         headers = rig.auth(admin_of=of)
         answer = await rig.client.request(method, f"/api/v1/{path}", json=body, headers=headers)
         return answer, rig.orchestrator.changes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import httpx
 
 from dynamos.kit.clocks import Clock
 from dynamos.knowledge.memory import MemoryCluster
+from dynamos.middleware.api import main
 from dynamos.middleware.api.app import application
 from dynamos.middleware.api.desks import Desk, open_desk, results_of
 from dynamos.middleware.api.gateway import Gateway
@@ -90,6 +92,47 @@ async def api(
     await kb.close()
 
 
+class Service:
+    """A running API with its real HTTP server and a scripted orchestrator."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.config, self.issuer = config(folder, **settings)
+        self.cluster = MemoryCluster(PARTIES)
+        self.address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.stopped = asyncio.Event()
+        self.admit: Any = None
+        self.orchestrator = FakeOrchestrator(self.cluster.connect("orchestrator"), self._deliver)
+
+    def _deliver(self, job: str, edge: str, party: str) -> Any:
+        return self.admit(job, edge, party)
+
+    @asynccontextmanager
+    async def _listen(self, gateway: Gateway) -> AsyncIterator[str]:
+        self.admit = gateway._results.admit
+        yield "grpc+tls://127.0.0.1:1"
+
+    async def _connect(self, _: ApiConfig) -> Any:
+        return self.cluster.connect("api")
+
+    async def run(self) -> None:
+        """Serve until `stopped` is set."""
+        await self.orchestrator.listen()
+        try:
+            await main.run(
+                self.config,
+                ready=self.address.set_result,
+                stopped=self.stopped,
+                connect=self._connect,
+                listen=self._listen,
+            )
+        finally:
+            await self.orchestrator.close()
+
+    def auth(self, user: str = ANN) -> dict[str, str]:
+        """Give the header with a token of `user`."""
+        return {"authorization": f"Bearer {self.issuer.token(user, ttl=600, audience=MARKETPLACE)}"}
+
+
 def upstream(user: str = ANN, providers: tuple[str, ...] = ("VU", "UVA"), **more: Any) -> dict[str, Any]:
     """Give a request as upstream's scripts send it."""
     return {
@@ -107,4 +150,4 @@ def upstream(user: str = ANN, providers: tuple[str, ...] = ("VU", "UVA"), **more
     }
 
 
-__all__ = ["ANN", "BOB", "MARKETPLACE", "PARTIES", "Rig", "api", "config", "results_of", "upstream"]
+__all__ = ["ANN", "BOB", "MARKETPLACE", "PARTIES", "Rig", "Service", "api", "config", "results_of", "upstream"]

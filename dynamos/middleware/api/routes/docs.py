@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
 from starlette.responses import Response
 
 from dynamos.middleware.api import problems
@@ -15,8 +17,11 @@ from dynamos.model.archetypes import Archetype
 from dynamos.model.request_types import RequestType
 from dynamos.model.requests import Request
 from dynamos.model.services import Service
+from dynamos.model.values import Name
 
 Schema = dict[str, Any]
+_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
+_CHECK_NAME = get_args(Name)[1].func
 _REFERENCE = "#/components/schemas/{model}"
 TEXT_TYPE = {"type": "string"}
 _ANY = {"type": "object", "additionalProperties": True}
@@ -64,11 +69,21 @@ def of(body: Schema | None, answers: dict[int, Schema]) -> dict[str, Any]:
     return {"responses": told, "status_code": status, "response_class": Response, "openapi_extra": extra}
 
 
+class _Generator(GenerateJsonSchema):
+    """Says how names look, which the models check by a function."""
+
+    def function_after_schema(self, schema: core_schema.AfterValidatorFunctionSchema) -> JsonSchemaValue:
+        made = super().function_after_schema(schema)
+        if schema["function"]["function"] is _CHECK_NAME:
+            made["pattern"] = _NAME_PATTERN
+        return made
+
+
 def schemas() -> dict[str, Schema]:
     """Give every schema that routes refer to."""
     found: dict[str, Schema] = {}
     for model in (Request, Agreement, Archetype, RequestType, Service):
-        schema = model.model_json_schema(ref_template=_REFERENCE)
+        schema = model.model_json_schema(ref_template=_REFERENCE, schema_generator=_Generator)
         found |= schema.pop("$defs", {})
         found[model.__name__] = schema
     plain = {**found.pop("Request"), "title": "PlainRequest"}
@@ -78,7 +93,7 @@ def schemas() -> dict[str, Schema]:
 
 
 _JOB_ID = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$", "description": "The id of the job"}
-_NAME = {"type": "string", "minLength": 1, "maxLength": 63}
+_NAME = {"type": "string", "pattern": _NAME_PATTERN}
 _TEXTS = {"type": "object", "additionalProperties": TEXT_TYPE}
 _UPSTREAM: Schema = {
     "title": "UpstreamRequest",
@@ -90,6 +105,7 @@ _UPSTREAM: Schema = {
         "user": {
             "type": "object",
             "additionalProperties": False,
+            "required": ["userName"],
             "properties": {"id": TEXT_TYPE, "userName": TEXT_TYPE},
         },
         "dataProviders": {"type": "array", "items": _NAME, "minItems": 1, "uniqueItems": True},
@@ -108,7 +124,7 @@ _UPSTREAM: Schema = {
         },
         "archetype": _NAME,
         "computeProvider": _NAME,
-        "deadline": TEXT_TYPE,
+        "deadline": {"type": "string", "pattern": r"^[0-9]{1,6}(ms|s|m)?$"},
         "jobId": _JOB_ID,
     },
 }
