@@ -55,7 +55,12 @@ def config(
                 "min_version": "1.3",
                 "handshake_first": True,
             },
-            "jetstream": {"store_dir": str(store), "max_memory_store": _MEMORY, "max_file_store": disk},
+            "jetstream": {
+                "store_dir": str(store),
+                "max_memory_store": _MEMORY,
+                "max_file_store": disk,
+                "sync_interval": "1s",
+            },
             "accounts": accounts(rights(parties), marketplace),
         },
         indent=2,
