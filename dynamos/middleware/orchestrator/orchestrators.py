@@ -57,6 +57,11 @@ class Orchestrator:
         self._admission = Admission(running=settings.concurrent_jobs, waiting=settings.waiting_jobs)
         self._live: dict[str, LiveJob] = {}
 
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait for a place."""
+        return self._admission.waiting
+
     async def check(self, message: Check) -> Checked:
         """Decide and plan, and run nothing."""
         await self._requestors.check(message.request.user.user_name, message.token)

@@ -1,0 +1,188 @@
+"""A real orchestrator over the bus in memory, with agents that do what a script says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dynamos.kit.clocks import SystemClock
+from dynamos.kit.errors import DynamosError
+from dynamos.knowledge.bases import JOBS, PRESENCE, KnowledgeBase
+from dynamos.knowledge.memory import MemoryCluster
+from dynamos.knowledge.presence import Presences, announce
+from dynamos.middleware.configs import OrchestratorConfig
+from dynamos.middleware.identity import grants
+from dynamos.middleware.identity.requestors import Requestors
+from dynamos.middleware.messages import EndPart, Presence, Started, StartPart, Submit
+from dynamos.middleware.orchestrator.curators import Curator
+from dynamos.middleware.orchestrator.jobbooks import JobBook
+from dynamos.middleware.orchestrator.orchestrators import Orchestrator
+from dynamos.middleware.orchestrator.overviews import Overview
+from dynamos.middleware.views import agreements_of, background, catalogue_of
+from dynamos.model.agreements import Agreement
+from dynamos.model.jobs import Grant, Job, PartReport, State
+from dynamos.model.profiles import Settings
+from dynamos.model.requests import Request
+from dynamos.policy.builtin import BuiltIn
+from support.identities import issue_all
+from support.marketplaces import Scene, upstream
+
+BOUND = 10.0
+CLOCK = SystemClock()
+
+
+@dataclass
+class ScriptedAgent:
+    """Answers starts with `refuses`, or starts and reports `outcome` once `release` is set (at once by default)."""
+
+    party: str
+    kb: KnowledgeBase
+    certificate: Path
+    refuses: DynamosError | None = None
+    outcome: State = State.SUCCEEDED
+    error: dict[str, Any] | None = None
+    release: asyncio.Event = field(default_factory=asyncio.Event)
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+    grants: list[Grant] = field(default_factory=list)
+    ended: list[EndPart] = field(default_factory=list)
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    async def listen(self) -> None:
+        await self.kb.bus.listen(f"agent.{self.party}.start", self._start)
+        await self.kb.bus.listen(f"agent.{self.party}.end", self._end)
+
+    async def _start(self, _: str, message: dict[str, Any]) -> dict[str, Any]:
+        start = StartPart.model_validate(message)
+        grant = grants.verify(start.grant, self.certificate, party=self.party, clock=CLOCK)
+        self.grants.append(grant)
+        self.started.set()
+        if self.refuses is not None:
+            raise self.refuses
+        self._tasks.append(asyncio.create_task(self._work(grant)))
+        return Started(start_ms=1.0, isolation=()).as_json()
+
+    async def _work(self, grant: Grant) -> None:
+        await self.release.wait()
+        await self.tell(grant.job, self.outcome, self.error)
+
+    async def _end(self, _: str, message: dict[str, Any]) -> dict[str, Any]:
+        self.ended.append(EndPart.model_validate(message))
+        self.outcome, self.error = State.CANCELLED, {"code": self.ended[-1].code, "message": self.ended[-1].reason}
+        self.release.set()
+        return {}
+
+    async def tell(self, job: str, state: State, error: dict[str, Any] | None = None) -> None:
+        """Report the part's end."""
+        report = PartReport(job=job, party=self.party, state=state, error=error)
+        await self.kb.bus.request(f"report.{self.party}", report.as_json(), within=BOUND)
+
+
+@dataclass
+class Orchestra:
+    """The orchestrator, its agents by party, and everything that it told."""
+
+    orchestrator: Orchestrator
+    curator: Curator
+    book: JobBook
+    agents: dict[str, ScriptedAgent]
+    cluster: MemoryCluster
+    scene: Scene
+    events: asyncio.Queue[dict[str, Any]]
+
+    def release(self, *parties: str) -> None:
+        """Let the parts of these parties (of all, if none is named) come to their end."""
+        for party in parties or tuple(self.agents):
+            self.agents[party].release.set()
+
+    async def submit(self, request: Request, job: str = "job-1") -> Job:
+        """Submit and give the record that comes back."""
+        message = Submit(job=job, request=request, gateway="grpc+tls://127.0.0.1:1")
+        return (await asyncio.wait_for(self.orchestrator.submit(message), BOUND)).job
+
+    async def end_of(self, job: str = "job-1") -> Job:
+        """Wait for the event that tells the job's final state."""
+        async with asyncio.timeout(BOUND):
+            while True:
+                event = await self.events.get()
+                record = Job.model_validate(event["job"])
+                if record.id == job and record.state.final:
+                    return record
+
+
+def _presence(party: str, instance: str = "first") -> Presence:
+    now = CLOCK.now().isoformat()
+    address = f"grpc+tls://127.0.0.1:{10_000 + len(party)}"
+    return Presence(party=party, instance=instance, address=address, active_since=now, config_updated=now)
+
+
+@asynccontextmanager
+async def orchestra(folder: Path, *, scene: Scene | None = None, **settings: Any) -> AsyncIterator[Orchestra]:
+    """Bring everything up: upstream's marketplace unless another scene is given, everybody online, open mode."""
+    scene = scene or upstream()
+    parties = tuple(sorted({*scene.online, *scene.agreements}))
+    issued = issue_all(folder, "orchestrator", marketplace="m")
+    config = OrchestratorConfig(
+        name="orchestrator",
+        marketplace="m",
+        folder=folder / "units" / "orchestrator",
+        bus="memory",
+        jwks=folder / "none.json",
+        settings=Settings(open=True, **settings),
+        parties=parties,
+        archetypes=dict(scene.archetypes),
+        request_types=dict(scene.request_types),
+        services=dict(scene.services),
+    )
+    cluster = MemoryCluster(parties)
+    async with AsyncExitStack() as stack:
+        agents = {}
+        for party in parties:
+            kb = cluster.connect(party)
+            agreement = scene.agreements.get(party, Agreement(name=party))
+            await agreements_of(kb, party).put(party, agreement)
+            for name, data_set in scene.catalogue.get(party, {}).items():
+                await catalogue_of(kb, party).put(name, data_set)
+            agents[party] = ScriptedAgent(party, kb, issued["orchestrator"].certificate)
+            await agents[party].listen()
+            if party in scene.online:
+                await stack.enter_async_context(announce(kb.store(PRESENCE), party, _presence(party)))
+        kb = cluster.connect("orchestrator")
+        presences = await stack.enter_async_context(Presences(kb.store(PRESENCE), Presence))
+        overview = Overview(kb, parties, presences)
+        await stack.enter_async_context(background(*overview.works))
+        book = JobBook(kb.store(JOBS), CLOCK)
+        requestors = Requestors(config)
+        orchestrator = Orchestrator(
+            config, kb=kb, overview=overview, engine=BuiltIn(), book=book, requestors=requestors, clock=CLOCK
+        )
+        curator = Curator(config, kb=kb, overview=overview, requestors=requestors)
+        await curator.seed()
+        async with asyncio.timeout(BOUND):
+            while not (
+                len(overview.agreements) == len(parties)
+                and set(overview.shared.services) >= set(scene.services)
+                and set(overview.shared.request_types) >= set(scene.request_types)
+                and set(overview.shared.archetypes) >= set(scene.archetypes)
+                and set(presences.online()) == scene.online
+                and all(set(overview.catalogue[party]) == set(scene.catalogue.get(party, {})) for party in parties)
+            ):
+                await asyncio.sleep(0)
+
+        async def report(_: str, message: dict[str, Any]) -> dict[str, Any]:
+            orchestrator.take_report(PartReport.model_validate(message))
+            return {}
+
+        await kb.bus.listen("report.*", report)
+        events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        api = cluster.connect("api")
+
+        async def heard(_: str, message: dict[str, Any]) -> None:
+            events.put_nowait(message)
+
+        await api.bus.listen("job.>", heard)
+        stack.push_async_callback(orchestrator.close)
+        yield Orchestra(orchestrator, curator, book, agents, cluster, scene, events)
