@@ -83,16 +83,21 @@ def _problem(folder: Path, path: str) -> tuple[str, str] | None:
         if not files:
             names = [str(one.relative_to(folder)) for one in sorted(folder.iterdir())]
             return f"data file {path!r} is missing in {str(folder)!r}", suggest(path, names)
-        for file in files:
-            if not file.resolve().is_relative_to(folder.resolve()):
-                return f"data file {path!r} is a link out of the party's data folder", "copy the file into the folder"
-            with file.open("rb") as data:
-                if not data.read(1):
-                    return f"data file {path!r} is empty", "write at least its header"
+        return next((problem for file in files if (problem := _file_problem(folder, file, path))), None)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return f"data file {path!r} cannot be read: {reason.lower()}", "look at its path and its permissions"
     return None
+
+
+def _file_problem(folder: Path, file: Path, path: str) -> tuple[str, str] | None:
+    """Say what is wrong with one file that is there. Raises OSError where it cannot be read."""
+    if not file.resolve().is_relative_to(folder.resolve()):
+        return f"data file {path!r} is a link out of the party's data folder", "copy the file into the folder"
+    if not file.is_file() and not file.is_dir():  # opening a pipe would wait for ever
+        return f"data file {path!r} is not a file", "put a file there"
+    with file.open("rb") as data:
+        return None if data.read(1) else (f"data file {path!r} is empty", "write at least its header")
 
 
 def _check_chains(draft: Draft) -> None:

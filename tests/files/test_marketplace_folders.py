@@ -166,3 +166,10 @@ def test_a_folder_that_is_no_marketplace_says_what_one_is(tmp_path: Path) -> Non
 def test_what_is_not_a_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "marketplace.yaml")
     assert mistakes_of(tmp_path) == ["marketplace.yaml: this is not a file (put a file there)"]
+    (tmp_path / "marketplace.yaml").unlink()
+    write(tmp_path, marketplace="name: tiny\nparties: {a: {data: {d: {t: t.csv}}}}", datasets="d: {tables: [t]}")
+    (tmp_path / "data" / "a").mkdir(parents=True)
+    os.mkfifo(tmp_path / "data" / "a" / "t.csv")
+    assert [text.split("): ")[1] for text in mistakes_of(tmp_path)] == [
+        "data file 't.csv' is not a file (put a file there)"
+    ]
