@@ -83,6 +83,7 @@ def _live(main: Main, parent: int, output: int, tell: int) -> NoReturn:
         os.setsid()
         die_with(parent)
         _default_signals()
+        gc.freeze()  # what was there before stays shared with the parent: no collection touches it
         gc.enable()
         tell = _only_own_descriptors(output, tell)
         code = main(tell)
@@ -91,12 +92,17 @@ def _live(main: Main, parent: int, output: int, tell: int) -> NoReturn:
     except BaseException:  # noqa: BLE001  the top of a process: nothing above could log it
         sys.excepthook(*sys.exc_info())
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except (OSError, ValueError):
-                code = code or 70
-        os._exit(code)
+        leave(code)
+
+
+def leave(code: int) -> NoReturn:
+    """End this process now, with what it wrote written: the libraries in memory are not taken apart one by one."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            code = code or 70
+    os._exit(code)
 
 
 def _default_signals() -> None:

@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -26,9 +27,9 @@ class JsonLines(logging.Formatter):
         return json.dumps(members, default=str, ensure_ascii=False)
 
 
-def log_json(*, level: int = logging.INFO) -> None:
-    """Send every log record of this process to its standard output, as lines of JSON."""
-    handler = logging.StreamHandler(sys.stdout)
+def log_json(*, level: int = logging.INFO, path: Path | None = None) -> None:
+    """Send every log record of this process to its standard output, or to the end of a file, as lines of JSON."""
+    handler = logging.FileHandler(path, encoding="utf-8") if path else logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)

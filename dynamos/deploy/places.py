@@ -19,8 +19,13 @@ def profile_file(name: str | Path) -> Path:
         for root in _roots():
             if (found := root / f"{path.stem}.yaml").is_file():
                 return found
-    known = [one.stem for root in _roots() for one in root.glob("*.yaml")]
+    known = profile_names()
     raise NotFound(f"there is no profile {str(name)!r}", hint=_hint(str(name), known))
+
+
+def profile_names() -> list[str]:
+    """Give the names of the profiles that are here or come with DYNAMOS, sorted."""
+    return sorted({one.stem for root in _roots() for one in root.glob("*.yaml")})
 
 
 def marketplace_folder(name: str | Path, *, beside: Path | None = None) -> Path:

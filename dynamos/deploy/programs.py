@@ -11,11 +11,12 @@ from functools import partial
 from pathlib import Path
 
 from dynamos.deploy import profiles, unit
+from dynamos.deploy.forks import leave
 from dynamos.deploy.logs import log_json
 from dynamos.deploy.processes import Program
 from dynamos.deploy.provisioning import CONFIG, Grounds, certify, configure, prepare_grounds
 from dynamos.deploy.states import StateFolder, write_private
-from dynamos.deploy.supervisor import IMPORTS, Prepared, supervise
+from dynamos.deploy.supervisor import Prepared, supervise
 from dynamos.deploy.units import Unit
 from dynamos.kit.credentials import Credentials
 from dynamos.kit.errors import BadInput, DynamosError
@@ -58,7 +59,9 @@ def _unit(grounds: Grounds, each: Unit) -> Program:
     config = grounds.folder.unit(each.name) / CONFIG
     after = tuple(KNOWLEDGE if name == BUS else name for name in each.after)
     log = grounds.folder.unit_log(each.name)
-    return Program(each.name, each.role, partial(unit.run, each.role, config), log, (*after, FURNISHED, IMPORTS))
+    return Program(
+        each.name, each.role, partial(unit.run, each.role, config), log, (*after, FURNISHED, unit.ROLES[each.role][0])
+    )
 
 
 def _bus(grounds: Grounds) -> Program:
@@ -110,10 +113,12 @@ def main() -> None:
     """Run from the command line: STATE is the testbed's own folder, PROFILE the file."""
     state, profile = (Path(word) for word in sys.argv[1:3])
     log_json()
+    code = 0
     try:
         supervise(StateFolder(state), profile, prepare)
     except DynamosError as error:
-        sys.exit(error.exit)
+        code = error.exit
+    leave(code)
 
 
 if __name__ == "__main__":

@@ -214,7 +214,7 @@ def born(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
-def tail(path: Path, *, lines: int = 15) -> list[str]:
+def tail(path: Path, *, lines: int = 15, raw: bool = False) -> list[str]:
     """Give the last lines of a log, reading no more than its last 64 KiB; nothing where there is no log."""
     try:
         with path.open("rb") as file:
@@ -222,7 +222,7 @@ def tail(path: Path, *, lines: int = 15) -> list[str]:
             text = file.read().decode(errors="replace")
     except OSError:
         return []
-    return [readable(line) for line in text.splitlines()[-lines:]]
+    return [line if raw else readable(line) for line in text.splitlines()[-lines:]]
 
 
 def readable(line: str) -> str:

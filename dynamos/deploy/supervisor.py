@@ -20,23 +20,22 @@ from pathlib import Path
 
 from dynamos.deploy.processes import Processes, Program
 from dynamos.deploy.states import Phase, StateFolder, TestbedStatus, born, explain
+from dynamos.jobs.zygotes import ONE_THREAD
 from dynamos.kit.errors import Broken, Conflict, DynamosError
+from dynamos.kit.imports import leave_out_httpx_command
 
 logger = logging.getLogger(__name__)
 
-IMPORTS = "imports"
-"""What units come after besides other units: the libraries are in memory."""
-
-# Libraries in the order in which they are imported; between two of them the supervisor looks at its children. Each must
-# leave the process with one thread and must not have used it: children are forked from what is in memory then.
+# Libraries in the order in which they are imported; between two of them the supervisor looks at its children. Programs
+# can come after one of them by its name. Each must leave the process with one thread and must not have used it:
+# children are forked from what is in memory then.
 LIBRARIES = (
-    "numpy", "pyarrow", "pyarrow.compute", "pyarrow.acero", "pyarrow.flight", "duckdb", "sqlglot", "sqlglot.optimizer",
-    "joserfc.jws", "nats", "opentelemetry.sdk.trace", "dynamos.middleware.agent.main",
-    "dynamos.middleware.orchestrator.main", "httpx", "fastapi", "uvicorn", "dynamos.middleware.api.main",
+    "numpy", "pyarrow", "pyarrow.compute", "pyarrow.acero", "pyarrow.flight", "duckdb", "sqlglot",
+    "dateutil.relativedelta", "dynamos.services.sql_query", "dynamos.services.sql_anonymize",
+    "dynamos.services.sql_aggregate", "dynamos.services.sql_algorithm", "dynamos.services.sql_graph", "joserfc.jws",
+    "nats", "opentelemetry.sdk.trace", "dynamos.middleware.agent.main", "dynamos.middleware.orchestrator.main", "httpx",
+    "fastapi", "uvicorn", "dynamos.middleware.api.main",
 )  # fmt: skip
-
-# Threads that libraries start when they are imported would not live on in a forked child.
-ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +105,15 @@ class Supervisor:
     def _start(self, processes: Processes) -> None:
         """Import the libraries and start the units, each as soon as it can."""
         gc.disable()
+        leave_out_httpx_command()
         for name in self._libraries:
             if self._stop_asked:
                 return
             import_module(name)
+            processes.satisfy(name)
             processes.step(within=0)
         gc.freeze()
         gc.enable()
-        processes.satisfy(IMPORTS)
         while not processes.ready and not self._stop_asked:
             processes.step()
             if processes.failure:

@@ -58,7 +58,7 @@ def run(role: str, path: Path, tell: int) -> int:
 
 def once(name: str, work: Callable[[], None], tell: int) -> int:
     """Do the work and give its exit code; what goes wrong is logged, and written to `tell` as {"error": ...}."""
-    os.umask(0o077)
+    os.umask(0o022)  # the state folder is closed as a whole; what an agent builds for its services, others must read
     log_json()
     try:
         work()
