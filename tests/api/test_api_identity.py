@@ -8,6 +8,8 @@ import logging
 import pytest
 
 from dynamos.middleware.api import main
+from dynamos.middleware.api.callers import callers_of
+from dynamos.middleware.identity.oidc import OidcVerifier
 from dynamos.middleware.identity.tokens import DevelopmentIssuer
 from support.apis import ANN, BOB, MARKETPLACE, api, config, upstream
 
@@ -152,6 +154,13 @@ def test_what_is_not_safe_is_said_at_the_start(tmp_path, caplog, settings, host,
     with caplog.at_level(logging.WARNING):
         main._warn(made.model_copy(update={"host": host}))
     assert says in caplog.text
+
+
+def test_the_keys_of_an_issuer_elsewhere_are_asked_for_in_a_thread(tmp_path):
+    made, _ = config(tmp_path, issuer="https://issuer.example")
+    callers = callers_of(made)
+    assert callers._slow
+    assert isinstance(callers._verifier, OidcVerifier)
 
 
 def test_the_keys_that_are_shown_are_public(tmp_path):

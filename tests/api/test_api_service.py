@@ -100,6 +100,21 @@ def test_stopping_cancels_what_runs_and_ends(tmp_path):
     assert [message.reason for message in orchestrator.cancelled] == ["the API stops"]
 
 
+def test_who_still_waits_when_it_stops_is_told_and_the_job_cancelled(tmp_path, monkeypatch):
+    monkeypatch.setattr(main, "LEAVE_SECONDS", 0)
+
+    async def work(service, client):
+        service.orchestrator.script = Script(hold=asyncio.Event())
+        call = asyncio.create_task(client.post("/api/v1/jobs?wait=true", json=upstream(), headers=service.auth()))
+        await service.orchestrator.submitted.wait()
+        service.stopped.set()
+        return await call, service.orchestrator
+
+    answer, orchestrator = run(work, tmp_path)
+    assert (answer.status_code, answer.json()["code"]) == (503, "stopping")
+    assert len(orchestrator.cancelled) == 1
+
+
 def test_a_port_that_is_taken_is_told(tmp_path):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

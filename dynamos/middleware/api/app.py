@@ -47,6 +47,7 @@ def application(desk: Desk) -> FastAPI:
         metrics=desk.metrics,
         open=settings.open,
         limit=settings.concurrent_jobs + settings.waiting_jobs + SPARE_REQUESTS,
+        leaving=lambda: desk.leaving,
     )
     app.openapi = lambda: docs.describe(app)  # type: ignore[method-assign]
     return app

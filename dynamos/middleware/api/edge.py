@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
@@ -26,13 +27,22 @@ _SERVER_ERROR = 500
 
 
 class Edge:
-    """An ASGI middleware. At most `limit` requests are under way at once."""
+    """An ASGI middleware. At most `limit` requests are under way at once; `leaving` tells that the process stops."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, open: bool, limit: int) -> None:  # noqa: A002
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        metrics: Metrics,
+        open: bool,  # noqa: A002 - the setting's name
+        limit: int,
+        leaving: Callable[[], bool],
+    ) -> None:
         self._app = app
         self._metrics = metrics
         self._open = open
         self._limit = limit
+        self._leaving = leaving
         self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,6 +93,10 @@ class Edge:
                 await self._app(scope, receive, answer)
             except DynamosError as known:
                 error = known
+            except asyncio.CancelledError:
+                if not self._leaving():
+                    raise
+                error = Unavailable("the API is stopping", code="stopping", hint="try again when it is back")
             except Exception:
                 log.exception("api.broken method=%s path=%s", scope["method"], scope["path"])
                 error = Broken("the API has a defect", hint="see the API's log")

@@ -26,6 +26,7 @@ from dynamos.model.jobs import Job, State
 
 router = APIRouter(prefix=outcomes.BASE, tags=["jobs"])
 LONGEST_WAIT_SECONDS = 600.0
+FLUSH_SECONDS = 0.5
 Wait = Annotated[str | None, Query(description="How long to wait for the end: true, or a time such as 30s.")]
 Format = Annotated[str | None, Query(description="arrow, parquet, csv, json, ndjson or image; else by Accept.")]
 Which = Annotated[str | None, Query(description="Which result, by its name or its party's, where there are several.")]
@@ -194,6 +195,7 @@ async def follow(request: Request, job: str) -> Response:
 async def trace(request: Request, job: str) -> Response:
     """Give the spans of a job's trace, from every unit, by their start."""
     desk, _, found, _ = await _job(request, job)
+    await desk.tracer.flush(within=FLUSH_SECONDS)
     identifier = telemetry.trace_of(found.trace)
     spans = await telemetry.spans(desk.kb, identifier) if identifier else []
     body = {"job": job, "trace": identifier, "spans": spans}
