@@ -1,4 +1,4 @@
-"""Histograms of columns that are in the engine's table `kept`, in bins of one width."""
+"""Histograms in bins of one width, of what is in the engine's table `kept` (see distributions)."""
 
 from __future__ import annotations
 
@@ -19,12 +19,6 @@ def schema(columns: Columns) -> pa.Schema:
     return pa.schema([pa.field(name, columns.type_of(name)) for name in columns.group] + list(_BINS))
 
 
-def keep(columns: Columns) -> str:
-    """Give the SQL that keeps what histograms need of the table `rows` in a table `kept`, which can spill."""
-    kept = ", ".join(map(quoted, dict.fromkeys((*columns.group, *columns.value))))
-    return f"CREATE TABLE kept AS SELECT {kept} FROM rows"  # noqa: S608  names are quoted
-
-
 def batches(connection: duckdb.DuckDBPyConnection, columns: Columns) -> Iterator[pa.RecordBatch]:
     """Count values by bin: one batch for each value column, by group and bin, also bins that hold nothing.
 
@@ -32,20 +26,19 @@ def batches(connection: duckdb.DuckDBPyConnection, columns: Columns) -> Iterator
     bins belongs to the upper one, the greatest to the last. Nulls and values that are not finite are left out.
     """
     wanted = schema(columns)
-    for column in columns.value:
-        edges = _edges(connection, column, columns.bins)
+    for which, column in enumerate(columns.value):
+        edges = _edges(connection, which, columns.bins)
         if edges:
-            rows = list(_rows(_counts(connection, columns, column, edges), column, edges))
+            rows = list(_rows(_counts(connection, columns, which, edges), column, edges))
             arrays = [
                 pa.array(values, field.type) for values, field in zip(zip(*rows, strict=True), wanted, strict=True)
             ]
             yield pa.RecordBatch.from_arrays(arrays, schema=wanted)
 
 
-def _edges(connection: duckdb.DuckDBPyConnection, column: str, bins: int) -> list[float]:
+def _edges(connection: duckdb.DuckDBPyConnection, which: int, bins: int) -> list[float]:
     """Give the borders of the bins: one more than bins; two equal ones where all values are the same; none for none."""
-    value = f"CAST({quoted(column)} AS DOUBLE)"
-    found = connection.execute(f"SELECT min(v), max(v) FROM (SELECT {value} AS v FROM kept) WHERE isfinite(v)")  # noqa: S608
+    found = connection.execute("SELECT min(v), max(v) FROM kept WHERE which = ? AND isfinite(v)", [which])
     [(low, high)] = found.fetchall()
     if low is None:
         return []
@@ -56,20 +49,19 @@ def _edges(connection: duckdb.DuckDBPyConnection, column: str, bins: int) -> lis
 
 
 def _counts(
-    connection: duckdb.DuckDBPyConnection, columns: Columns, column: str, edges: list[float]
+    connection: duckdb.DuckDBPyConnection, columns: Columns, which: int, edges: list[float]
 ) -> dict[tuple[Any, ...], dict[int, int]]:
     """Count by group and bin. The bin that division gives is put right by the borders, as division rounds."""
     groups = "".join(f"{quoted(name)}, " for name in columns.group)
     bins = len(edges) - 1
     width = edges[-1] / bins - edges[0] / bins
-    guess = f"greatest(0, least({bins - 1}, floor((v - ?) / {width!r})))::BIGINT" if width else "0"
+    guess = f"greatest(0, least({bins - 1}, floor((v - edges[1]) / {width!r})))::BIGINT" if width else "0"
     sql = f"""
-        SELECT {groups} i - (v < edges[i + 1])::INT + (i < {bins - 1} AND v >= edges[i + 2])::INT AS bin, count(*)
-        FROM (SELECT *, {guess} AS i, ?::DOUBLE[] AS edges
-              FROM (SELECT {groups} CAST({quoted(column)} AS DOUBLE) AS v FROM kept) WHERE isfinite(v))
+        SELECT {groups} i - (v < edges[i + 1])::INT + (i < {bins - 1} AND v >= edges[i + 2])::INT AS bin, sum(n)::BIGINT
+        FROM (SELECT *, {guess} AS i FROM (SELECT *, ?::DOUBLE[] AS edges FROM kept WHERE which = ? AND isfinite(v)))
         GROUP BY ALL ORDER BY ALL"""  # noqa: S608  names are quoted
     found: dict[tuple[Any, ...], dict[int, int]] = {}
-    for *group, number, count in connection.execute(sql, [edges[0], edges] if width else [edges]).fetchall():
+    for *group, number, count in connection.execute(sql, [edges, which]).fetchall():
         found.setdefault(tuple(group), {})[number] = count
     return found
 

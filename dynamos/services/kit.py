@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeAlias
 
 import pyarrow as pa
 
-from dynamos.kit.errors import BadInput, Broken, DynamosError, JobFailed
+from dynamos.kit.errors import BadInput, Broken, DynamosError, JobFailed, Mistakes
 from dynamos.model.services import Label, Limits, Service
 from dynamos.model.values import Value
 from dynamos.services import streams
@@ -91,6 +91,8 @@ class Program:
 
     def _fail(self, environment: Mapping[str, str], error: DynamosError) -> int:
         members = {"where": self.manifest.name} | error.as_dict()
+        if isinstance(error, Mistakes):  # the contract has one message: it tells them all
+            members["message"] = f"{error.message}: {'; '.join(map(str, error.mistakes))}"
         text = environment.get("DYNAMOS_ERROR", "")
         if text.isdecimal():
             with suppress(OSError):

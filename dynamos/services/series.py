@@ -73,7 +73,7 @@ def _of_record(table: pa.Table, title: str) -> Chart:
     except (TypeError, ValueError):
         raise BadInput("the record holds texts that are not numbers", hint="draw a table instead") from None
     # "avg_salary_scale_men", "avg_salary_scale_women": what they share is the heading, the rest names the bars.
-    shared = os.path.commonprefix(table.schema.names)
+    shared = os.path.commonprefix(table.schema.names)  # noqa: RUF071  of texts, not of paths
     cut = shared.rfind("_") + 1 if table.num_columns > 1 else 0
     labels = [name[cut:] for name in table.schema.names]
     return Chart("bar", labels, {"": values}, title=title or shared[:cut].strip("_").replace("_", " "))

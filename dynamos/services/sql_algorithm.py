@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pyarrow as pa
+from duckdb import DuckDBPyConnection
 from pydantic import Field
 
 from dynamos.kit.errors import BadInput
 from dynamos.kit.words import suggest
+from dynamos.model.services import Limits
+from dynamos.model.units import Size
 from dynamos.model.values import Value
-from dynamos.services import algorithms, averages, engines, histograms
+from dynamos.services import algorithms, averages, distributions, engines, histograms
 from dynamos.services.algorithms import Columns
 from dynamos.services.kit import Stream, Task, service
 
 TABLE = ("", "none", "table")
 """Names for "give the rows as they are"."""
 
-NAMES = ("table", *algorithms.MEASURES, "histogram")
+NAMES = ("table", *algorithms.MEASURES, "quantiles", "histogram")
 """Every algorithm."""
 
 
@@ -33,7 +36,13 @@ class AlgorithmOptions(Value):
     memory: str = Field(default="256MiB", description="memory of the engine; beyond it, it spills to scratch")
 
 
-@service("sql-algorithm", label="computeProvider", options=AlgorithmOptions, allowed_outputs=("sql-graph",))
+@service(
+    "sql-algorithm",
+    label="computeProvider",
+    options=AlgorithmOptions,
+    allowed_outputs=("sql-graph",),
+    limits=Limits(scratch=Size.parse("1GiB")),  # quantiles of ten million different values spill 300 MiB
+)
 def sql_algorithm(rows: Stream, options: AlgorithmOptions, task: Task) -> Stream:
     """Give the rows as they are, or averages, counts, sums, means, extremes, quantiles or histograms by group."""
     algorithm = options.algorithm.strip().lower()
@@ -49,16 +58,19 @@ def sql_algorithm(rows: Stream, options: AlgorithmOptions, task: Task) -> Stream
     if algorithm == "average" and "value" not in options.columns:
         return averages.by_sex(engine, feed, rows.schema, graph=options.graph)
     columns = Columns.read(options.columns, rows.schema)
-    if algorithm != "histogram":
+    if algorithm in algorithms.MEASURES:
         return shaped(engines.stream(engine, algorithms.statement(algorithm, columns), what=what, feed=feed), "table")
     algorithms.check(algorithm, columns)
+    with engines.told(what, feed):
+        engine.execute(distributions.keep(columns))
+    if algorithm == "quantiles":
+        return shaped(engines.stream(engine, distributions.quantiles(columns), what=what), "table")
+    return shaped(Stream(histograms.schema(columns), _bins(engine, columns, what)), "table")
 
-    def bins() -> Iterator[pa.RecordBatch]:
-        with engines.told(what, feed):
-            engine.execute(histograms.keep(columns))
-            yield from histograms.batches(engine, columns)
 
-    return shaped(Stream(histograms.schema(columns), bins()), "table")
+def _bins(engine: DuckDBPyConnection, columns: Columns, what: str) -> Iterator[pa.RecordBatch]:
+    with engines.told(what):
+        yield from histograms.batches(engine, columns)
 
 
 def shaped(stream: Stream, shape: str) -> Stream:

@@ -18,6 +18,7 @@ from dynamos.kit.errors import JobFailed
 
 BATCH_ROWS = 65_536
 BATCH_BYTES = 8 * 2**20
+_AT_ONCE = 4 * BATCH_BYTES
 
 
 class Channel:
@@ -35,16 +36,18 @@ class Channel:
 
     def read(self, size: int = -1) -> memoryview:
         """Read `size` bytes, fewer only at the end of the file."""
-        room = bytearray(size)
+        room = bytearray(min(size, _AT_ONCE))
         filled = 0
         with self._lock:
             if self.closed:
                 raise OSError("the stream is closed")
             self._busy = True
-        view = memoryview(room)
         try:
             while filled < size:
-                count = os.readv(self._descriptor, [view[filled:]])
+                if filled == len(room):  # only for what has really come: a size may be a lie
+                    room.extend(bytes(min(size - filled, filled)))
+                with memoryview(room) as view:
+                    count = os.readv(self._descriptor, [view[filled:]])
                 if not count:
                     self.ended = True
                     break
@@ -55,7 +58,7 @@ class Channel:
                 if self.closed:
                     os.close(self._descriptor)
         self.received += filled
-        return view[:filled]
+        return memoryview(room)[:filled]
 
     read_buffer = read
 

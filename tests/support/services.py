@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,21 +94,18 @@ def run(
     for thread in threads:
         thread.join(30)
         assert not thread.is_alive()
-    with open(error, "rb") as file:
+    with os.fdopen(error, "rb") as file:
         ran.error = json.loads(file.read() or b"{}")
     return ran
 
 
 def _feed(descriptor: int, content: bytes) -> None:
-    try:
-        with open(descriptor, "wb", buffering=0) as file:
-            view = memoryview(content)
-            while view:
-                view = view[file.write(view) or 0 :]
-    except BrokenPipeError:
-        pass  # the service did not want the rest
+    with suppress(BrokenPipeError), os.fdopen(descriptor, "wb", buffering=0) as file:  # it may not want the rest
+        view = memoryview(content)
+        while view:
+            view = view[file.write(view) or 0 :]
 
 
 def _collect(descriptor: int, outputs: dict[str, bytes], name: str) -> None:
-    with open(descriptor, "rb") as file:
+    with os.fdopen(descriptor, "rb") as file:
         outputs[name] = file.read()
