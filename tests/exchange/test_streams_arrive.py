@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dynamos.exchange.sinks import CollectSink, PipeSink
 from dynamos.exchange.wire import PIECE
 from dynamos.kit.errors import JobFailed
-from support.exchanges import pair, raw, written
+from support.exchanges import Relay, pair, raw, written
 from support.identities import issue_all
 
 
@@ -159,38 +159,12 @@ def test_a_large_batch_arrives_in_pieces_with_the_same_rows(units):
 
 def test_compression_makes_what_is_sent_smaller(units):
     async def sent(compression):
-        """Send through a relay that counts the bytes that go to the receiver."""
-        count = 0
-
         async with pair(units) as both:
-
-            async def relay(reader, writer):
-                to_reader, to_writer = await asyncio.open_connection("127.0.0.1", both.receiver.port)
-
-                async def back():
-                    while data := await to_reader.read(65536):
-                        writer.write(data)
-
-                answering = asyncio.create_task(back())
-                nonlocal count
-                while data := await reader.read(65536):
-                    count += len(data)
-                    to_writer.write(data)
-                    await to_writer.drain()
-                to_writer.close()
-                await answering
-                writer.close()
-
-            server = await asyncio.start_server(relay, "127.0.0.1", 0)
-            address = f"grpc+tls://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            batch = pa.record_batch({"s": ["the same text again"] * 50_000})
-            await both.send(written(batch.schema, [batch]), address=address, compression=compression)
-            assert both.sink.table().num_rows == 50_000
-            # Whoever goes first from here on, the count is done.
-            total = count
-            await both.sender.close()
-            server.close()
-        return total
+            with Relay(both.receiver.port) as relay:
+                batch = pa.record_batch({"s": ["the same text again"] * 50_000})
+                await both.send(written(batch.schema, [batch]), address=relay.address, compression=compression)
+                assert both.sink.table().num_rows == 50_000
+                return relay.count
 
     none, lz4, zstd = (asyncio.run(sent(compression)) for compression in ("none", "lz4", "zstd"))
     assert none > 1_000_000

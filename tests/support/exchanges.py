@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Self
 
 import pyarrow as pa
 
@@ -120,6 +122,49 @@ def poured(write: Callable) -> int:
 
     threading.Thread(target=pour, daemon=True).start()
     return reading
+
+
+class Relay:
+    """Stands between one sender and the receiver at `port`, and counts the bytes that go to the receiver."""
+
+    def __init__(self, port: int) -> None:
+        self.count = 0
+        self._port = port
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._ends: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._join)]
+        self.address = f"grpc+tls://127.0.0.1:{self._listening.getsockname()[1]}"
+
+    def __enter__(self) -> Self:
+        self._threads[0].start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for end in (self._listening, *self._ends):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(10)
+            assert not thread.is_alive(), "the relay has ended"
+        for end in (self._listening, *self._ends):
+            end.close()
+
+    def _join(self) -> None:
+        with suppress(OSError):
+            near, _ = self._listening.accept()
+            self._ends.append(near)
+            far = socket.create_connection(("127.0.0.1", self._port))
+            self._ends.append(far)
+            back = threading.Thread(target=self._copy, args=(far, near))
+            self._threads.append(back)
+            back.start()
+            self._copy(near, far, counted=True)
+
+    def _copy(self, source: socket.socket, target: socket.socket, *, counted: bool = False) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                self.count += len(data) if counted else 0
+                target.sendall(data)
 
 
 async def happened(condition: str, event: threading.Event) -> None:
