@@ -87,7 +87,8 @@ def compose(
 
 
 def ordered(names: Iterable[str], services: Mapping[str, Service]) -> tuple[Service, ...]:
-    """Sort services so that each runs before those it may feed; of those that are free, by name.
+    """Sort services so that each runs before those it may feed; of those that are free, sources first, then by
+    name.
 
     Raises BadInput (code "chain") for a cycle, and names it.
     """
@@ -96,20 +97,25 @@ def ordered(names: Iterable[str], services: Mapping[str, Service]) -> tuple[Serv
     for name in chosen:
         for output in chosen.intersection(services[name].allowed_outputs):
             waiting[output] += 1
-    free = [name for name, count in waiting.items() if not count]
+    free = [_turn(services[name]) for name, count in waiting.items() if not count]
     heapq.heapify(free)
     found: list[Service] = []
     while free:
-        service = services[heapq.heappop(free)]
+        service = services[heapq.heappop(free)[1]]
         found.append(service)
         for output in chosen.intersection(service.allowed_outputs):
             waiting[output] -= 1
             if not waiting[output]:
-                heapq.heappush(free, output)
+                heapq.heappush(free, _turn(services[output]))
     if len(found) < len(chosen):
         rest = sorted(chosen.difference(service.name for service in found))
         raise BadInput(f"these services feed each other in a circle: {', '.join(rest)}", code="chain")
     return tuple(found)
+
+
+def _turn(service: Service) -> tuple[bool, str]:
+    """Give what decides between services that are free: sources first, then by name."""
+    return service.inputs != "none", service.name
 
 
 def faults(names: Iterable[str], services: Mapping[str, Service]) -> list[str]:

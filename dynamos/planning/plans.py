@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from dynamos.kit.errors import Refused, Unavailable
+from dynamos.kit.errors import BadInput, Refused, Unavailable
 from dynamos.model.decisions import Decision, Reason
 from dynamos.model.plans import Plan
 from dynamos.model.requests import Request
 from dynamos.planning.assembly import assemble
-from dynamos.planning.chains import compose
+from dynamos.planning.chains import Chain, compose
 from dynamos.planning.landscapes import Landscape
 from dynamos.planning.placements import Placement, place
 
@@ -33,12 +33,10 @@ def plan(request: Request, decision: Decision, landscape: Landscape, *, job: str
             hint="ask again later",
             code="offline",
         )
-    answers = {party: decision.providers[party] for party in present}
-    chains = {
-        party: compose(request, landscape.request_types, landscape.services, answer.duties)
-        for party, answer in answers.items()
-    }
-    placed = place(request, answers, chains, landscape)
+    compose(request, landscape.request_types, landscape.services)
+    chains, unfit = _chains(request, decision, landscape, present)
+    placed = place(request, {party: decision.providers[party] for party in chains}, chains, landscape)
+    placed.reasons.update(unfit)
     if not placed.archetypes:
         raise _nowhere(placed)
     notes = [
@@ -49,6 +47,29 @@ def plan(request: Request, decision: Decision, landscape: Landscape, *, job: str
     ]
     taking_part = {party: chains[party] for party in placed.archetypes}
     return assemble(job, placed.archetypes, placed.compute, taking_part, landscape.archetypes, notes=tuple(notes))
+
+
+def _chains(
+    request: Request, decision: Decision, landscape: Landscape, present: Iterable[str]
+) -> tuple[dict[str, Chain], dict[str, tuple[Reason, ...]]]:
+    """Compose each provider's chain; for those whose duties do not fit into it, tell why not."""
+    chains: dict[str, Chain] = {}
+    unfit: dict[str, tuple[Reason, ...]] = {}
+    for party in present:
+        duties = decision.providers[party].duties
+        try:
+            chains[party] = compose(request, landscape.request_types, landscape.services, duties)
+        except BadInput as error:
+            reason = Reason(
+                party=party,
+                code="duty",
+                clause="duties",
+                fact=f"forces {', '.join(duties)}",
+                message=f"the services that {party} forces do not fit into this chain: {error.message}",
+                remedy="ask for other options, or change what these services may feed",
+            )
+            unfit[party] = (reason,)
+    return chains, unfit
 
 
 def _apart(placed: Placement, unites: bool) -> Iterable[str]:

@@ -24,7 +24,7 @@ from dynamos.policy.scopes import Ambiguous, Found, Scope, Source
 
 _READ = "read"
 
-_Ctes = Mapping[str, tuple[str, list[Field]]]
+_Ctes = Mapping[str, tuple[str, list[Field] | None]]
 """Common table expressions by name in lower case: the name that they get, and their columns."""
 
 
@@ -63,6 +63,11 @@ def _is_bracket(node: exp.Subquery) -> bool:
     return isinstance(inner, exp.Table) or (
         isinstance(inner, exp.Subquery) and bool(inner.alias or inner.args.get("joins"))
     )
+
+
+def _alias(name: str, fields: list[Field] | None = None) -> exp.TableAlias:
+    columns = [_identifier(field.name) for field in fields] if fields else None
+    return exp.TableAlias(this=_identifier(name), columns=columns)
 
 
 def _spelled(node: exp.Expr) -> str:
@@ -143,8 +148,8 @@ class _Resolution(Notes):
         for cte in clause.expressions if clause else ():
             fields = self._renamed(cte, self.columns_of(cte.this, outer, seen))
             name = self.fresh(cte.alias)
-            seen[cte.alias.lower()] = (name, fields)  # type: ignore[assignment]
-            cte.set("alias", exp.TableAlias(this=_identifier(name), columns=cte.args["alias"].args.get("columns")))
+            seen[cte.alias.lower()] = (name, fields)
+            cte.set("alias", _alias(name, fields if cte.alias_column_names else None))
         return seen
 
     def _select(self, node: exp.Select, scope: Scope, ctes: _Ctes) -> list[Field] | None:
@@ -234,16 +239,25 @@ class _Resolution(Notes):
         return entered
 
     def _enter(self, node: exp.Expr, fields: list[Field] | None, scope: Scope) -> Source:
+        """Put what a FROM clause names into the scope, under its alias.
+
+        An alias that hides one further out runs under another name, so that no column can be taken for its namesake.
+        """
         alias = node.alias or (node.name if isinstance(node, exp.Table) else "") or self.fresh("")
+        if alias.lower() in scope.sources:
+            self.issue("sql", alias, f"two tables are called {alias!r}; name them apart with AS", self.position(node))
+        hides = scope.outer is not None and scope.outer.source(alias) is not None
+        written = self.fresh(alias) if hides else alias
+        names = [field.name for field in fields or ()]
         fields = self._renamed(node, fields)
+        source = Source(written, None if fields is None else {field.name.lower(): field for field in fields})
         if isinstance(node, exp.Table):
             # From here on the node has the name under which it is run.
             self._rename_table(node)
-        columns = node.args["alias"].args.get("columns") if node.args.get("alias") else None
-        node.set("alias", exp.TableAlias(this=_identifier(alias), columns=columns))
-        source = Source(alias, None if fields is None else {field.name.lower(): field for field in fields})
-        if alias.lower() in scope.sources:
-            self.issue("sql", alias, f"two tables are called {alias!r}; name them apart with AS", self.position(node))
+            source.own = {field.name.lower(): name for field, name in zip(fields or (), names, strict=False)}
+            node.set("alias", _alias(written))
+        else:
+            node.set("alias", _alias(written, fields if node.alias_column_names else None))
         scope.sources[alias.lower()] = source
         return source
 
@@ -281,7 +295,8 @@ class _Resolution(Notes):
         if len(names) > len(fields):
             self.issue("sql", node.alias, f"{node.alias!r} has {len(fields)} columns", self.position(node))
             return None
-        return [field.named(name) for field, name in zip(fields, names, strict=False)] + fields[len(names) :]
+        names += [field.name for field in fields[len(names) :]]
+        return [field.named(name) for field, name in zip(fields, unique(names), strict=True)]
 
     def _join(self, join: exp.Join, scope: Scope, ctes: _Ctes) -> list[Source]:
         before = list(scope.sources.values())
@@ -296,8 +311,7 @@ class _Resolution(Notes):
             join.set("using", [_identifier(name) for name in joined])
         self._expression(join.args.get("on"), scope, ctes)
         if apart:
-            for source in entered:
-                del scope.sources[source.alias.lower()]
+            scope.sources = {alias: source for alias, source in scope.sources.items() if source not in entered}
         return [] if apart else entered
 
     def _common(self, before: list[Source], entered: list[Source], join: exp.Join) -> list[exp.Identifier]:
@@ -322,6 +336,10 @@ class _Resolution(Notes):
                 self.issue("column", name.name, f"both sides need one column {name.name!r} for USING", position, known)
             return None
         fields = [field for source in left + right if (field := source.find(key))]
+        if any(source.own.get(key, key).lower() != key for source in left + right):
+            message = f"{name.name!r} is renamed by an alias; rename it in a subquery, or join with ON"
+            self.issue("sql", name.name, message, position)
+            return None
         merged = scope.merged.get(key, fields[0])
         for field in fields:
             self.touch(field, position)
@@ -398,7 +416,8 @@ class _Resolution(Notes):
                 else:
                     continue
                 seen.add(key)
-                column = exp.Column(this=_identifier(found.name), table=table)
+                name = source.written(found) if table else found.name
+                column = exp.Column(this=_identifier(name), table=table)
                 column.meta[_READ] = True
                 yield column, found
 
@@ -438,7 +457,8 @@ class _Resolution(Notes):
             return None
         self.touch(found.field, position)
         table = _identifier(found.source.alias) if found.source else None
-        written: exp.Expr = exp.Column(this=_identifier(found.field.name), table=table)
+        name = found.source.written(found.field) if found.source else found.field.name
+        written: exp.Expr = exp.Column(this=_identifier(name), table=table)
         written.meta[_READ] = True
         for member in rest:
             written = exp.Dot(this=written, expression=_identifier(member))

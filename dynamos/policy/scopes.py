@@ -7,16 +7,23 @@ from dataclasses import dataclass, field
 from dynamos.policy.lineage import Field
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Source:
-    """Something in a FROM clause under its alias. `fields` is None if it is unknown: then nothing in it is missing.
+    """Something in a FROM clause, under the alias that it runs under.
 
-    `merged` holds the columns, in lower case, that USING or NATURAL joined with another source's.
+    `fields` is None if it is unknown: then nothing in it is missing. `merged` holds the columns, in lower case, that
+    USING or NATURAL joined with another source's. `own` holds the table's own names of columns that an alias like
+    `AS t(a, b)` renamed: that depends on the order of columns, and a party shows a query only those that it uses.
     """
 
     alias: str
     fields: dict[str, Field] | None
     merged: set[str] = field(default_factory=set)
+    own: dict[str, str] = field(default_factory=dict)
+
+    def written(self, column: Field) -> str:
+        """Give the name by which the query that runs calls a column."""
+        return self.own.get(column.name.lower(), column.name)
 
     def find(self, name: str) -> Field | None:
         return None if self.fields is None else self.fields.get(name.lower())

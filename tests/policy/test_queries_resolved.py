@@ -26,11 +26,13 @@ def database(columns: dict[str, list[str]] | None = None) -> duckdb.DuckDBPyConn
     connection = duckdb.connect()
     connection.execute("CREATE SCHEMA data")
     connection.execute(
-        "CREATE TABLE data.people AS SELECT * FROM (VALUES (1, 'Ann', 'Delft'), (2, 'Bob', 'Utrecht'), (3, 'Cas', NULL))"
+        "CREATE TABLE data.people AS SELECT * FROM "
+        "(VALUES (1, 'Ann', 'Delft'), (2, 'Bob', 'Utrecht'), (3, 'Cas', NULL))"
         ' t(id, "Name", town)'
     )
     connection.execute(
-        "CREATE TABLE data.flights AS SELECT * FROM (VALUES (1, 'N1', 'UA', 5), (2, 'N2', 'UA', 7), (2, 'N3', 'B6', NULL))"
+        "CREATE TABLE data.flights AS SELECT * FROM "
+        "(VALUES (1, 'N1', 'UA', 5), (2, 'N2', 'UA', 7), (2, 'N3', 'B6', NULL))"
         " t(id, tail, carrier, delay)"
     )
     for table, of in TABLES.items():
@@ -150,7 +152,7 @@ def test_the_restated_query_gives_the_same_rows_and_needs_no_more_than_the_uses(
         ("SELECT NAME, name AS n, p.name FROM people p", "Name n Name_1"),
         ("SELECT tail AS A, carrier AS a, id AS a_1 FROM flights", "A a_1 a_1_1"),
         ("SELECT * FROM (SELECT 1 AS a, 2 AS a)", "a a_1"),
-        ("SELECT count(*), sum(delay), upper(carrier) FROM flights GROUP BY ALL", "count_star() sum(delay) upper(carrier)"),
+        ("SELECT count(*), sum(id), upper(tail) FROM flights GROUP BY ALL", "count_star() sum(id) upper(tail)"),
         ("SELECT delay+1, -delay, 'x', 1, NULL FROM flights", "(delay + 1)|-delay|'x'|1|NULL"),
         ("SELECT name AS n FROM people UNION SELECT tail FROM flights", "n"),
     ],
@@ -237,7 +239,7 @@ def test_a_type_in_quotes_is_that_type_and_no_more() -> None:
         ("SELECT * LIKE 'a%' FROM flights", "sql", "*", None),
         ("SELECT *", "sql", "*", None),
         ("SELECT tail FROM flights UNION SELECT name FROM people ORDER BY town", "column", "town", (1, 65)),
-        ("SELECT name FROM people p SEMI JOIN flights f ON p.id = f.id WHERE f.tail = 'x'", "column", "f.tail", (1, 68)),
+        ("SELECT 1 FROM people p SEMI JOIN flights f ON p.id = f.id WHERE f.tail = 'x'", "column", "f.tail", (1, 65)),
         ("SELECT (SELECT name AS x FROM people WHERE x = 'y') AS z FROM (SELECT 1 AS x)", "sql", "x", None),
     ],
 )  # fmt: skip

@@ -24,6 +24,7 @@ NOW = datetime(2026, 7, 1, tzinfo=UTC)
 USER = "jorrit.stutterheim@cloudnation.nl"
 QUERY = "SELECT p.Geslacht, s.Salschal FROM Personen p JOIN Aanstellingen s ON p.Unieknr = s.Unieknr"
 
+TYPES = {"Geslacht": "VARCHAR", "Instcode": "VARCHAR", "Functcat": "VARCHAR"}
 PERSONEN = ("Instcode", "Unieknr", "Geslacht", "Gebdat", "Nationaliteit", "BKO", "SKO", "Peildat")
 AANSTELLINGEN = (
     "Instcode", "Unieknr", "Volgnrar", "Aadnstvb", "Ingdatdv", "Eindatdv", "HOOPgeb", "Functcat", "WelGeenHGL",
@@ -68,7 +69,8 @@ class Scene:
         forced = changes.get("all_duties")
         if forced is not None:
             own["duties"] = {"sqlDataRequest": tuple(forced)}
-        members = {name: value for name, value in changes.items() if name not in own and name != "all_duties"}
+        elsewhere = ("compute_providers", "archetypes", "all_duties")
+        members = {name: value for name, value in changes.items() if name not in elsewhere}
         relation = agreement.relations[USER].model_copy(update=members)
         agreement = agreement.model_copy(update={**own, "relations": {**agreement.relations, USER: relation}})
         return replace(self, agreements={**self.agreements, party: agreement})
@@ -89,7 +91,7 @@ def wage_gap(rules: Mapping[str, str] | None = None) -> DataSet:
         "tables": {
             table: {
                 "columns": {
-                    column: {"type": "VARCHAR" if column == "Geslacht" else "BIGINT", "rule": found.get(f"{table}.{column}")}
+                    column: {"type": TYPES.get(column, "BIGINT"), "rule": found.get(f"{table}.{column}")}
                     for column in columns
                 }
             }
@@ -111,7 +113,7 @@ def relation(**changes: Any) -> dict[str, Any]:
 
 
 def upstream(rules: Mapping[str, str] | None = None) -> Scene:
-    """Give upstream's marketplace (reference specification, 3.2 to 3.6): UVA and VU permit, RUG does not, SURF computes."""
+    """Give upstream's marketplace: UVA and VU permit, RUG does not, SURF computes."""
     agreements = {
         name: Agreement.model_validate({
             "name": name,
