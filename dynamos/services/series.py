@@ -113,7 +113,8 @@ def _values(table: pa.Table, x: str, y: str) -> list[str]:
         numbers = [field.name for field in table.schema if _is_number(field.type)]
         along = _column(table, x) if x else ""
         # Groups come first in a result: a first column of numbers is what the others are seen along.
-        first = table.schema.names[0] if len(numbers) > 1 and numbers[0] == table.schema.names[0] and not x else ""
+        leads = len(numbers) > 1 and numbers[0] == table.schema.names[0] and table.num_rows > 1 and not x
+        first = numbers[0] if leads else ""
         found = [name for name in numbers if name not in (along, first)]
     if not found:
         raise BadInput("a chart needs a column of numbers", hint="ask for a count, a sum or a mean")
