@@ -8,7 +8,7 @@ import json
 import pyarrow as pa
 import pytest
 
-from dynamos.kit.errors import JobFailed, TimedOut, Unavailable
+from dynamos.kit.errors import BadInput, JobFailed, NotFound, Refused, TimedOut, Unauthenticated, Unavailable
 from dynamos.middleware.messages import CancelJob
 from support.apis import ANN, BOB, api, upstream
 from support.orchestrators import Script
@@ -46,6 +46,7 @@ def test_upstreams_request_gets_upstreams_answer(tmp_path):
         '[["Unieknr","Naam"],["1","a \\"b\\""],["2",""]]',
     ]
     assert answer.text.startswith('{\n    "jobId": ')
+    assert body["timings"]["total_ms"] > 0
 
 
 @pytest.mark.parametrize("providers", [("VU", "UVA"), ("UVA", "VU")])
@@ -111,6 +112,11 @@ def test_a_result_that_breaks_off_does_not_count(tmp_path):
         (JobFailed("it crashed", code="crashed"), 502, "crashed"),
         (TimedOut("too slow", code="deadline"), 504, "deadline"),
         (Unavailable("gone"), 503, "unavailable"),
+        (Unauthenticated("the grant expired", code="grant-expired"), 504, "grant-expired"),
+        (Unauthenticated("forged", code="grant-forged"), 502, "grant-forged"),
+        (NotFound("nobody waits"), 502, "not-found"),
+        (BadInput("cannot run", code="query-invalid"), 400, "query-invalid"),
+        (Refused("revoked"), 403, "refused"),
     ],
 )
 def test_a_job_without_any_result_is_no_success(tmp_path, error, status, code):

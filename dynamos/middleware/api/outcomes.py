@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from dynamos.kit.errors import Broken, DynamosError, JobFailed, NotFound, revive
+from dynamos.kit.errors import Broken, Conflict, DynamosError, JobFailed, NotFound, TimedOut, Unauthenticated, revive
 from dynamos.middleware.api.results import GOOD, Delivery, Phase, Result
 from dynamos.model.jobs import Job, State
 from dynamos.model.plans import Edge, Plan
 
 BASE = "/api/v1"
+EXPIRED = "grant-expired"
 
 
 def links(job: str) -> dict[str, str]:
@@ -146,7 +147,16 @@ def error_of(job: Job) -> DynamosError:
         return revive(rest)
     if facts is None:
         return JobFailed(f"the job ended as {job.state}, and no result came", where=job.id)
-    return revive(facts)
+    error = revive(facts)
+    if isinstance(error, Unauthenticated | NotFound | Conflict):  # between units: no business of the caller's
+        return revive({**facts, "kind": (TimedOut if facts.get("code") == EXPIRED else JobFailed).code})
+    return error
+
+
+def timings(job: Job, delivery: Delivery | None) -> dict[str, float]:
+    """Give milliseconds by stage; `total_ms` is from the request's arrival until every result was here."""
+    took = {} if delivery is None or delivery.took is None else {"total_ms": round(delivery.took * 1e3, 3)}
+    return {**job.timings, **took}
 
 
 def summary(job: Job, delivery: Delivery | None) -> dict[str, Any]:
@@ -162,6 +172,6 @@ def summary(job: Job, delivery: Delivery | None) -> dict[str, Any]:
         },
         "archetypes": dict(job.plan.archetypes) if job.plan else {},
         "notes": list(job.plan.notes) if job.plan else [],
-        "timings": dict(job.timings),
+        "timings": timings(job, delivery),
         "links": links(job.id),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -136,6 +137,8 @@ class Delivery:
         self.record: Job | None = None
         self.results: dict[str, Result] = {}
         self.gone = False
+        self.took: float | None = None
+        self._began = time.monotonic()
         self._loop = asyncio.get_running_loop()
         self._waiting: set[asyncio.Future[None]] = set()
 
@@ -188,6 +191,10 @@ class Delivery:
             return True
         done = {name for name, result in self.results.items() if result.phase is not Phase.ARRIVING}
         return all(edge.name in done for edge in self.expected)
+
+    def arrived(self) -> None:
+        """Note that everything is here: the first time counts."""
+        self.took = self.took or time.monotonic() - self._began
 
     async def until(self, probe: Callable[[Delivery], bool], *, within: float, what: str) -> None:
         """Wait until the probe holds. Raises TimedOut that names `what`."""

@@ -178,6 +178,7 @@ class Submissions:
                 await delivery.until(_settled_or_ended(delivery), within=max(step, 0.01), what="the end of the job")
             except TimedOut:
                 await self._look(delivery)
+        delivery.arrived()
 
     async def _look(self, delivery: Delivery) -> None:
         """Ask for the job's record: an event may have been lost with a connection."""
