@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from dynamos.jobs.specs import StepSpec
 logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"dynamos-.*-(\d+)-(\d+)")
+_LEAVING_SECONDS = 0.01
 _CONTROLLERS = ("memory", "pids", "cpuacct")
 
 
@@ -81,10 +83,15 @@ class Groups:
         """Make the group of one step. Raises OSError."""
         return Group({c: f"{self.host}{folder}/{name}" for c, folder in self.folders.items()}, self.files)
 
-    def remove(self) -> None:
-        """Remove the folders and all in them. What is still in use stays, and is told in the log."""
-        for folder in self._made:
-            _remove(folder)
+    def remove(self, *, within: float = 5.0) -> None:
+        """Remove the folders and all in them, as soon as their last process is gone, which must be soon."""
+        end = time.monotonic() + within
+        left = self._made
+        while left := {folder for folder in left if not _remove(folder)}:
+            if time.monotonic() > end:
+                logger.error("cgroup.stays", extra={"folders": sorted(map(str, left))})
+                return
+            time.sleep(_LEAVING_SECONDS)
 
     def _enable(self) -> None:
         """Hand the controllers down to the steps' groups (version 2). Those that cannot be are left out."""
@@ -123,13 +130,8 @@ class Group:
     @property
     def controls(self) -> tuple[str, ...]:
         """The names of what is limited for all processes of the step together."""
-        names = {"memory": "memory", "pids": "processes"}
+        names = {"memory": "memory", "pids": "processes", "cpuacct": "cpu"}
         return tuple(names[controller] for controller in self._paths if controller in names)
-
-    @property
-    def limits_memory(self) -> bool:
-        """Whether the memory of all processes together is limited."""
-        return "memory" in self._paths
 
     def limit(self, spec: StepSpec) -> None:
         """Set the limits of `spec`."""
@@ -191,13 +193,13 @@ def sweep(base: Path) -> None:
             _remove(folder)
 
 
-def _remove(folder: Path) -> None:
-    with suppress(FileNotFoundError):
-        for inner in [path for path in folder.iterdir() if path.is_dir()]:
-            with suppress(OSError):
-                inner.rmdir()
+def _remove(folder: Path) -> bool:
+    """Remove a folder of groups. False: something runs in one of them."""
     with suppress(OSError):
+        for inner in [path for path in folder.iterdir() if path.is_dir()]:
+            inner.rmdir()
         folder.rmdir()
+    return not folder.exists()
 
 
 def _make_room(folder: Path) -> None:

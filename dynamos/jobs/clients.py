@@ -109,6 +109,7 @@ class ZygoteClient:
         try:
             wires.send(self._wire, {"step": step, "run": spec.as_json()}, streams)
         except OSError as error:
+            self.lost = True
             raise Unavailable("the zygote does not listen", code="runner-lost", cause=str(error)) from error
 
     def kill(self, step: int) -> None:
@@ -120,6 +121,12 @@ class ZygoteClient:
         """End the zygote and everything it runs now, without its help."""
         with suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGKILL)
+
+    def dismiss(self) -> None:
+        """Close the wire of a zygote that runs nothing, and wait for its end: bounded by its guard."""
+        self._wire.close()
+        with suppress(ChildProcessError):
+            os.waitpid(self._pid, 0)
 
     async def close(self) -> None:
         """Close the wire, and wait until zygote and services have ended."""

@@ -44,8 +44,8 @@ class Confinement(Protocol):
         """Give up what the keeper does not need to watch."""
         ...
 
-    def seal(self, spec: StepSpec, *, grouped: bool) -> tuple[str, ...]:
-        """Give up everything, in the process that is to run the service."""
+    def seal(self, spec: StepSpec, *, together: Collection[str]) -> tuple[str, ...]:
+        """Give up everything, in the process that is to run the service. `together`: what its control group limits."""
         ...
 
     def clear(self) -> None:
@@ -87,7 +87,7 @@ class Namespaces:
         privileges.forbid_new()
         linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of user, which clears it
 
-    def seal(self, spec: StepSpec, *, grouped: bool) -> tuple[str, ...]:
+    def seal(self, spec: StepSpec, *, together: Collection[str]) -> tuple[str, ...]:
         held = []
         other = os.geteuid() != self._user
         privileges.become(self._user)
@@ -97,7 +97,7 @@ class Namespaces:
         except OSError:
             if not other:
                 raise  # as the zygote's own user it would have power over the mounts
-        held += limits.apply(spec, own_user="user" in held, grouped=grouped)
+        held += limits.apply(spec, own_user="user" in held, together=together)
         privileges.drop_capabilities()
         privileges.forbid_new()
         seccomp.install()
@@ -146,8 +146,8 @@ class Plain:
     def lower(self) -> None:
         """The keeper has no more than the service."""
 
-    def seal(self, spec: StepSpec, *, grouped: bool) -> tuple[str, ...]:
-        held = limits.apply(spec, own_user=False, grouped=grouped)
+    def seal(self, spec: StepSpec, *, together: Collection[str]) -> tuple[str, ...]:
+        held = limits.apply(spec, own_user=False, together=together)
         if not seccomp.available():
             return held
         with suppress(OSError):

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import importlib
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from typing import Any
 
 from dynamos.jobs.parts import PartAtWork, Streams
 from dynamos.jobs.runners import Assignment, RunningPart
 from dynamos.jobs.specs import PROGRAMS, StepReport, environment, incoming, job_of, outgoing
 from dynamos.jobs.steps import Find, call
+from dynamos.jobs.wires import close_all
 from dynamos.kit.errors import Cancelled, DynamosError
 from dynamos.model.plans import Step
 
 _LOG_BYTES = 4096
+_OUT_OF_THE_WAY = 200
 
 
 class InlineRunner:
@@ -69,16 +72,17 @@ class _Work:
         self._said, self._error = os.pipe()
         own = [*(os.dup(descriptor) for descriptor in descriptors), self._error]
         self._known = {descriptor: _identity(descriptor) for descriptor in own}
-        reads = [edge.name for edge in incoming(assignment, step)]
-        writes = [edge.name for edge in outgoing(assignment, step)]
-        folder = assignment.data.get(step.id)
-        self._variables = environment(
-            json.dumps(job_of(assignment, step)),
-            dict(zip(reads, own, strict=False)),
-            dict(zip(writes, own[len(reads) :], strict=False)),
-            self._error,
-            data=str(folder) if folder else "",
-        )
+        self._reads = [edge.name for edge in incoming(assignment, step)]
+        self._writes = [edge.name for edge in outgoing(assignment, step)]
+        self._job = json.dumps(job_of(assignment, step))
+        self._data = str(assignment.data.get(step.id, ""))
+
+    def _variables(self, places: Mapping[int, int]) -> dict[str, str]:
+        """Give the environment of the contract, with descriptors as `places` has them."""
+        numbers = list(places.values())
+        inputs = dict(zip(self._reads, numbers, strict=False))
+        outputs = dict(zip(self._writes, numbers[len(self._reads) :], strict=False))
+        return environment(self._job, inputs, outputs, numbers[-1], data=self._data)
 
     def run(self) -> StepReport:
         """Run the step to its end."""
@@ -89,7 +93,7 @@ class _Work:
             if self._command:
                 code, log = self._execute()
             else:
-                code = call(self._find(self.step.service), self._variables)
+                code = call(self._find(self.step.service), self._variables({fd: fd for fd in self._known}))
         except (DynamosError, LookupError, OSError) as failure:
             why, log = "start-failed", str(failure)
         for descriptor, identity in self._known.items():
@@ -104,17 +108,24 @@ class _Work:
         )
 
     def _execute(self) -> tuple[int, str]:
-        path = {"PATH": f"{sys.prefix}/bin:{os.defpath}", "LANG": "C.UTF-8"}
-        done = subprocess.run(
-            self._command,
-            env={**path, **self._variables},
-            pass_fds=list(self._known),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-        return done.returncode, done.stdout[-_LOG_BYTES:].decode("utf-8", "replace")
+        """Run a program on descriptors from 3 on, as it would have them elsewhere: a shell knows but one digit."""
+        reading, writing = os.pipe()
+        moved = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _OUT_OF_THE_WAY) for descriptor in self._known]
+        places = dict(zip(self._known, range(3, 3 + len(moved)), strict=True))
+        actions: list[tuple[Any, ...]] = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, writing, 1),
+            (os.POSIX_SPAWN_DUP2, writing, 2),
+            *((os.POSIX_SPAWN_DUP2, fd, place) for fd, place in zip(moved, places.values(), strict=True)),
+        ]
+        variables = {"PATH": f"{sys.prefix}/bin:{os.defpath}", "LANG": "C.UTF-8", **self._variables(places)}
+        try:
+            pid = os.posix_spawnp(self._command[0], self._command, variables, file_actions=actions)
+        finally:
+            close_all([*moved, writing])
+        with os.fdopen(reading, "rb") as file:
+            log = file.read()[-_LOG_BYTES:].decode("utf-8", "replace")
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), log
 
 
 def _run(work: _Work, loop: asyncio.AbstractEventLoop, part: PartAtWork, number: int) -> None:

@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -71,23 +71,36 @@ def _keep(wire: socket.socket, find: steps.Find, confinement: Confinement, group
     wires.close_all([*streams, *owners, told, error, log])
     if group:
         group.let_go()
-    confinement.lower()
     reading = [read_end for read_end, _ in pipes]
-    watch = _Watch(pid, spec, wire.fileno(), child_ended=child_ended, pipes=reading, group=group)
+    watch = _Watch(
+        pid, spec, wire.fileno(), child_ended=child_ended, pipes=reading, group=group, began=confinement.lower
+    )
     return watch.report()
 
 
 class _Watch:
-    """Watches one service until it has ended."""
+    """Watches one service until it has ended.
+
+    `began` is called once the service has given up its powers: until then the keeper needs its own, to end it.
+    """
 
     def __init__(
-        self, pid: int, spec: StepSpec, wire: int, *, child_ended: int, pipes: Sequence[int], group: Group | None
+        self,
+        pid: int,
+        spec: StepSpec,
+        wire: int,
+        *,
+        child_ended: int,
+        pipes: Sequence[int],
+        group: Group | None,
+        began: Callable[[], None],
     ) -> None:
         self._pid = pid
         self._spec = spec
         self._wire = wire
         self._child_ended = child_ended
         self._group = group
+        self._began = began
         self._told, self._error, self._log = pipes
         self._kept = {descriptor: bytearray() for descriptor in pipes}
         self._status: int | None = None
@@ -122,6 +135,8 @@ class _Watch:
                 os.read(descriptor, _CHUNK)
         elif not self._take(descriptor):
             self._selector.unregister(descriptor)
+        elif descriptor == self._told:
+            self._began()
 
     def _take(self, descriptor: int) -> bool:
         """Read what is there: of the log the end is kept, of the rest the beginning. False at its end."""

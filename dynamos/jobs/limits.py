@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import resource
 import sys
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,11 +14,11 @@ from dynamos.jobs.specs import StepSpec
 _OPEN_FILES = 1024
 
 
-def apply(spec: StepSpec, *, own_user: bool, grouped: bool) -> tuple[str, ...]:
+def apply(spec: StepSpec, *, own_user: bool, together: Collection[str]) -> tuple[str, ...]:
     """Hold this process and its children to the limits of `spec`; give the names of those that hold.
 
     `own_user`: nobody else is counted with this user, so that the number of processes can be limited.
-    `grouped`: a cgroup limits the memory of all processes together, so that no limit for each of them is needed.
+    `together`: what a control group limits for all processes of the step; the rest is limited for each of them.
     """
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NOFILE, _OPEN_FILES)
@@ -26,9 +27,10 @@ def apply(spec: StepSpec, *, own_user: bool, grouped: bool) -> tuple[str, ...]:
     _limit(resource.RLIMIT_CPU, seconds, seconds + 1)
     if own_user:
         _limit(resource.RLIMIT_NPROC, spec.processes)
-    if not grouped:
+    if "memory" not in together:
         _limit(resource.RLIMIT_DATA, _data_bytes() + spec.memory)
-    return ("cpu", *(("processes",) if own_user else ()), *(() if grouped else ("memory-of-each",)))
+    of_each = [f"{name}-of-each" for name in ("memory", "cpu") if name not in together]
+    return (*(("processes",) if own_user else ()), *of_each)
 
 
 def _limit(kind: int, soft: int, hard: int | None = None) -> None:

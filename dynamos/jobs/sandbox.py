@@ -120,6 +120,7 @@ class SandboxRunner:
         """See to it that there is a zygote that we hear."""
         async with self._renewing:
             if self._client.lost:
+                self._lost()
                 logger.warning("zygote.renewed", extra={"party": self._client.settings.party})
                 await self._client.close()
                 self._client = ZygoteClient.start(self._client.settings)
@@ -135,8 +136,8 @@ class SandboxRunner:
             part.told(number, report)
 
     def _lost(self) -> None:
-        logger.error("zygote.lost", extra={"party": self._client.settings.party})
         for part in set(self._parts.values()):
+            logger.error("part.lost", extra={"party": self._client.settings.party})
             part.lost(Unavailable(_LOST, code="runner-lost"))
         self._parts.clear()
 

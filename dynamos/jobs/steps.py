@@ -72,7 +72,7 @@ def _confine(spec: StepSpec, confinement: Confinement, group: Group | None) -> t
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
     if group is not None:
         group.join()
-    return confinement.seal(spec, grouped=group is not None and group.limits_memory)
+    return confinement.seal(spec, together=group.controls if group else ())
 
 
 def _environment(spec: StepSpec, confinement: Confinement) -> dict[str, str]:

@@ -15,8 +15,8 @@ from dynamos.model.jobs import Usage
 from dynamos.model.plans import Step
 from dynamos.model.services import Limits
 
-_FOLLOWS = {"broken-pipe", "input-ended", "truncated-input", "invalid-input"}
-"""Codes by which a service says that a neighbour failed it."""
+_INPUT_BROKEN, _READER_GONE = "input-broken", 141
+"""By this code, or this exit code (what a shell gives for SIGPIPE), a service says that a neighbour has failed it."""
 
 
 def usage(step: Step, report: StepReport, *, began: float) -> Usage:
@@ -66,6 +66,8 @@ def judge(step: Step, report: StepReport, limits: Limits) -> JobFailed:
         name = signal.Signals(-code).name
         return JobFailed(f"{step.service} crashed with {name}", where=where, code="crashed", signal=name, log=log)
     said = _said(report)
+    if code == _READER_GONE and not said:
+        return JobFailed(f"{step.service} lost its reader", where=where, code="reader-gone", log=log)
     message = said.get("message") or f"{step.service} ended with exit code {code} and did not say why"
     return JobFailed(
         message, where=where, hint=said.get("hint", ""), code=said.get("code") or "service-failed", exit=code, log=log
@@ -82,8 +84,9 @@ def _distance(report: StepReport) -> int:
     """Give how far a failure is from a cause: 2 for a step that we killed, 1 for one whose neighbour went away."""
     if report.why == "killed":
         return 2 if exit_code(report) in (0, -signal.SIGKILL) else 1
-    follows = report.why == "" and (exit_code(report) == -signal.SIGPIPE or _said(report).get("code") in _FOLLOWS)
-    return int(follows)
+    if report.why:
+        return 0
+    return int(exit_code(report) in (-signal.SIGPIPE, _READER_GONE) or _said(report).get("code") == _INPUT_BROKEN)
 
 
 def _said(report: StepReport) -> dict[str, str]:
