@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from dynamos.model.units import Duration, Rate
 from dynamos.model.values import Name, Value
 
 UNDERLAY_MTU = 1500
 
+_PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*%")
+
 
 def _share(value: Any) -> Any:
     """Read "0.5%" as 0.005; a plain number is a share of one already."""
-    if isinstance(value, str) and value.strip().endswith("%"):
-        return float(value.strip()[:-1]) / 100
-    return value
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError("expected a share like '0.5%'")  # noqa: TRY004  pydantic's word
+    if not isinstance(value, str):
+        return value
+    found = _PERCENT.fullmatch(value.strip())
+    if not found:
+        raise ValueError(f"{value!r} is not a share like '0.5%'")
+    return float(found[1]) / 100
 
 
 def _at_most_one(value: float) -> float:
@@ -25,7 +33,14 @@ def _at_most_one(value: float) -> float:
     return value
 
 
-Share = Annotated[float, BeforeValidator(_share), AfterValidator(_at_most_one)]
+Share = Annotated[
+    float,
+    BeforeValidator(_share),
+    AfterValidator(_at_most_one),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "pattern": _PERCENT.pattern}, {"type": "number", "minimum": 0, "maximum": 1}]}
+    ),
+]
 """A part of a whole, written "0.5%"."""
 
 DriverName = Literal["none", "vxlan", "evpn", "wireguard", "ipsec", "nebula", "openvpn", "mtls"]
@@ -43,14 +58,31 @@ class Direction(Value):
     queue: int = Field(default=1000, ge=1)
 
 
+class Change(Value):
+    """Members of a direction that take another value; those that are absent stay as they are."""
+
+    delay: Duration | None = None
+    jitter: Duration | None = None
+    loss: Share | None = None
+    reorder: Share | None = None
+    rate: Rate | None = None
+    queue: int | None = Field(default=None, ge=1)
+
+    def of(self, direction: Direction) -> Direction:
+        """Give the direction as it is after the change."""
+        kept = {name: getattr(direction, name) for name in Direction.model_fields}
+        mine = {name: getattr(self, name) for name in Change.model_fields}
+        return Direction(**{**kept, **{name: value for name, value in mine.items() if value is not None}})
+
+
 class Link(Direction):
-    """The network between two sites. Both ways are alike unless `forward` (from the first to the second) or `backward`
-    says otherwise. `delay` is one way, so that a round trip takes twice as long."""
+    """The network between two sites. Both ways are alike, except in what `forward` (from the first to the second) or
+    `backward` says otherwise. `delay` is one way, so that a round trip takes twice as long."""
 
     between: tuple[Name, Name]
     mtu: int = Field(default=UNDERLAY_MTU, ge=576, le=9216)
-    forward: Direction | None = None
-    backward: Direction | None = None
+    forward: Change | None = None
+    backward: Change | None = None
 
     @model_validator(mode="after")
     def _two_sites(self) -> Self:
@@ -66,9 +98,7 @@ class Link(Direction):
     def direction(self, source: str) -> Direction:
         """Give what a packet from `source` meets."""
         own = self.forward if source == self.between[0] else self.backward
-        if own is not None:
-            return own
-        return Direction(**{name: getattr(self, name) for name in Direction.model_fields})
+        return (own or Change()).of(self)
 
 
 class Overlay(Value):
@@ -86,12 +116,31 @@ class Group(Value):
     parties: tuple[Name, ...]
 
 
+FaultAction = Literal["change", "cut", "silence", "heal", "power-off", "power-on"]
+
+
 class Fault(Value):
     """Something that happens to a link or a site at a moment after the testbed is ready, or after an experiment says
-    so. `silence` loses every packet and leaves the link up; `change` sets members of the link."""
+    so. `silence` loses every packet and leaves the link up; `change` sets members of the link, both ways; `heal` gives
+    a link back what the profile says of it."""
 
     at: Duration
-    action: Literal["change", "cut", "silence", "heal", "power-off", "power-on"]
+    action: FaultAction
     link: str | None = None
     site: Name | None = None
-    change: Direction | None = None
+    change: Change | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        of_site = self.action in ("power-off", "power-on")
+        if (self.site is None) if of_site else (self.link is None):
+            raise ValueError(f"{self.action} needs the {'site' if of_site else 'link'} that it happens to")
+        if (self.link if of_site else self.site) is not None:
+            raise ValueError(f"{self.action} happens to a {'site' if of_site else 'link'}, not to both or the other")
+        if (self.action == "change") != (self.change is not None):
+            raise ValueError(
+                "change says nothing without the members to set, as in change: {delay: 200ms}"
+                if self.action == "change"
+                else f"{self.action} changes no members; leave 'change' out"
+            )
+        return self
