@@ -25,6 +25,7 @@ GRACE_SECONDS = 10.0
 SETTLE_SECONDS = 2.0
 SOURCE_FAILED = ("not-arrow", "truncated")
 """Codes of the sender that may only mean that the step which writes the stream has died."""
+READER_GONE = "reader-gone"
 
 
 @dataclass(slots=True)
@@ -59,7 +60,9 @@ class PartRun:
         self._inbox = inbox
         self._loop = asyncio.get_running_loop()
         self._running: RunningPart | None = None
-        self._error: DynamosError | None = None
+        self._stop: DynamosError | None = None
+        self._failed_stream: DynamosError | None = None
+        self._outcome = Outcome()
         self._pipes = Pipes()
         self._over = False
 
@@ -78,7 +81,7 @@ class PartRun:
 
     async def kill(self, error: DynamosError) -> None:
         """Stop the part now, for this reason."""
-        self._error = self._error or error
+        self._stop = self._stop or error
         if self._running is not None:
             await self._running.kill(error)
 
@@ -86,25 +89,36 @@ class PartRun:
         """Wait for the end of steps and streams, and report. Streams are confirmed only if every step did well."""
         assert self._running is not None
         confirmed: asyncio.Future[None] = self._loop.create_future()
+        sends: list[asyncio.Task[Transfer | None]] = []
         try:
             async with asyncio.timeout(deadline + GRACE_SECONDS), asyncio.TaskGroup() as group:
                 sends = [group.create_task(self._send(edge, confirmed)) for edge in self.grant.part.outgoing]
-                outcome = await self._running.wait()
-                self._settle(outcome, confirmed)
+                self._outcome = await self._running.wait()
+                self._settle(confirmed)
         except TimeoutError:
             await self.kill(TimedOut(f"the streams of {self.grant.party} did not end in time", code="deadline"))
-            outcome = await self._running.wait()
-            sends = []
+            self._outcome = await self._running.wait()
         finally:
             self._close_sinks(self._inbox.forget(self.grant.job), Cancelled("the part has ended"))
             if not confirmed.done():
                 confirmed.cancel()
             elif not confirmed.cancelled():
                 confirmed.exception()  # seen, also where nothing had to be sent
-        return self._report(outcome, tuple(found for send in sends if (found := send.result()) is not None))
+        done = [send.result() for send in sends if send.done() and not send.cancelled()]
+        return self._report(tuple(transfer for transfer in done if transfer is not None))
 
-    def _settle(self, outcome: Outcome, confirmed: asyncio.Future[None]) -> None:
-        self._error = self._error or outcome.error
+    @property
+    def _error(self) -> DynamosError | None:
+        """The first cause: what stopped the part, else the step that failed, else the stream that did.
+
+        A step that only lost its reader did not fail first: whoever closed the stream did.
+        """
+        step = self._outcome.error
+        if step is not None and step.detail_code == READER_GONE and self._stop is None:
+            return self._failed_stream or step
+        return self._stop or step or self._failed_stream
+
+    def _settle(self, confirmed: asyncio.Future[None]) -> None:
         if self._error is None:
             confirmed.set_result(None)
         else:
@@ -123,21 +137,21 @@ class PartRun:
                 confirm=lambda: asyncio.shield(confirmed),
             )
         except DynamosError as error:
-            await self._kill_after(error)
+            await self._fail_stream(error)
         except Exception:
             log.exception("transfer.broken job=%s edge=%s", self.grant.job, edge.name)
-            await self.kill(Broken(f"stream {edge.name} broke; the agent's log tells more", where=edge.name))
+            await self._fail_stream(Broken(f"stream {edge.name} broke; the agent's log tells more", where=edge.name))
         return None
 
-    async def _kill_after(self, error: DynamosError) -> None:
-        """Stop the part because a stream failed. Where its step had failed before, that is the better reason: wait."""
+    async def _fail_stream(self, error: DynamosError) -> None:
+        """Stop the part because a stream failed; where that is the fault of its step, let the step say why first."""
         assert self._running is not None
+        self._failed_stream = self._failed_stream or error
         if error.detail_code in SOURCE_FAILED:
             with suppress(TimeoutError):
                 async with asyncio.timeout(SETTLE_SECONDS):
-                    outcome = await self._running.wait()
-                    self._error = self._error or outcome.error
-        await self.kill(error)
+                    await self._running.wait()
+        await self._running.kill(error)
 
     def _broke_off(self, error: DynamosError) -> None:
         """An incoming stream broke off (told from a receiver's thread): what came so far must not count."""
@@ -151,7 +165,7 @@ class PartRun:
         for sink in sinks:
             sink.abort(error)
 
-    def _report(self, outcome: Outcome, transfers: tuple[Transfer, ...]) -> PartReport:
+    def _report(self, transfers: tuple[Transfer, ...]) -> PartReport:
         error = self._error
         state = State.SUCCEEDED if error is None else State.CANCELLED if isinstance(error, Cancelled) else State.FAILED
         return PartReport(
@@ -159,6 +173,6 @@ class PartRun:
             party=self.grant.party,
             state=state,
             error=error_facts(error) if error else None,
-            usages=outcome.usages,
+            usages=self._outcome.usages,
             transfers=transfers,
         )
