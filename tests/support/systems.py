@@ -28,7 +28,7 @@ ROWS = {"north": 1000, "south": 500}
 
 SCRIPTS = {
     "crash": "kill -SEGV $$",
-    "fail": 'printf \'{"code":"no-such-thing","message":"it is not there","hint":"look again"}\' >&$DYNAMOS_ERROR; exit 3',
+    "fail": """printf '{"code":"no-such-thing","message":"it is not there","hint":"look"}' >&$DYNAMOS_ERROR; exit 3""",
     "hang": "trap '' TERM; while :; do sleep 1; done",
     "rubbish": 'for pair in $(echo "$DYNAMOS_OUTPUTS" | tr , " "); do echo "not arrow" >&${pair##*=}; done',
     "silent": "exit 0",
@@ -49,9 +49,8 @@ def write_marketplace(folder: Path) -> Path:
     for party, rows in ROWS.items():
         (folder / "data" / party).mkdir(parents=True)
         numbers = range(rows) if party == "north" else range(10_000, 10_000 + rows)
-        table = pa.table(
-            {"id": list(numbers), "kind": [f"k{n % 3}" for n in numbers], "amount": [n / 4 for n in numbers]}
-        )
+        columns = {"id": list(numbers), "kind": [f"k{n % 3}" for n in numbers], "amount": [n / 4 for n in numbers]}
+        table = pa.table(columns)
         pq.write_table(table, folder / "data" / party / "things.parquet")
     relation = {
         "requestTypes": ["rows", *SCRIPTS],

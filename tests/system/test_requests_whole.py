@@ -41,10 +41,8 @@ def test_data_goes_straight_to_the_computing_party(running):
     answer = running.run(archetype="dataThroughTtp")
     job = answer.json()
     edges = {t["edge"]: t["rows"] for part in job["parts"].values() for t in part["transfers"]}
-    assert edges == {
-        "north.sql-query>third.sql-algorithm@north": 1000,
-        "third.sql-algorithm@north>@requestor.north": 1000,
-    }
+    between, result = "north.sql-query>third.sql-algorithm@north", "third.sql-algorithm@north>@requestor.north"
+    assert edges == {between: 1000, result: 1000}
 
 
 @pytest.mark.parametrize(

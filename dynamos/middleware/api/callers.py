@@ -10,7 +10,8 @@ from starlette.requests import HTTPConnection
 from dynamos.kit.errors import NotFound, Refused, Unauthenticated
 from dynamos.middleware.api.asks import Ask
 from dynamos.middleware.configs import UnitConfig
-from dynamos.middleware.identity.tokens import DEVELOPMENT_ISSUER, Identity, TokenVerifier, Verifier
+from dynamos.middleware.identity.requestors import verifier_of
+from dynamos.middleware.identity.tokens import Identity, TokenVerifier
 
 _DOTS_OF_A_TOKEN = 2
 
@@ -97,13 +98,4 @@ def bearer(header: str) -> str:
 
 def callers_of(config: UnitConfig) -> Callers:
     """Give what tells who calls a unit: by the keys of its configuration, or those of its OpenID Connect issuer."""
-    settings = config.settings
-    if settings.issuer:
-        # Its HTTP client costs half a second of every start, and few marketplaces need it.
-        from dynamos.middleware.identity.oidc import OidcVerifier  # noqa: PLC0415
-
-        return Callers(OidcVerifier(settings.issuer, audience=config.marketplace), open=settings.open, slow=True)
-    if not config.jwks.exists() and settings.open:
-        return Callers(None, open=True)
-    verifier = Verifier(config.jwks, issuer=DEVELOPMENT_ISSUER, audience=config.marketplace)
-    return Callers(verifier, open=settings.open)
+    return Callers(verifier_of(config), open=config.settings.open, slow=bool(config.settings.issuer))

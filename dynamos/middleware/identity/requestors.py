@@ -7,10 +7,24 @@ import logging
 
 from dynamos.kit.errors import DynamosError, Refused
 from dynamos.middleware.configs import UnitConfig
-from dynamos.middleware.identity.oidc import OidcVerifier
 from dynamos.middleware.identity.tokens import DEVELOPMENT_ISSUER, Identity, TokenVerifier, Verifier
 
 log = logging.getLogger(__name__)
+
+
+def verifier_of(config: UnitConfig) -> TokenVerifier | None:
+    """Give what checks bearer tokens for a unit: by the keys in its folder, or those of its OpenID Connect issuer.
+
+    None where there are no keys and the open mode needs none. One with an issuer may wait for it: call it in a thread.
+    """
+    if config.settings.issuer:
+        # Its HTTP client costs half a second of every start, and few marketplaces need it.
+        from dynamos.middleware.identity.oidc import OidcVerifier  # noqa: PLC0415
+
+        return OidcVerifier(config.settings.issuer, audience=config.marketplace)
+    if config.settings.open and not config.jwks.exists():
+        return None
+    return Verifier(config.jwks, issuer=DEVELOPMENT_ISSUER, audience=config.marketplace)
 
 
 class Requestors:
@@ -19,11 +33,7 @@ class Requestors:
     def __init__(self, config: UnitConfig) -> None:
         self._open = config.settings.open
         self._remote = bool(config.settings.issuer)
-        self._verifier: TokenVerifier | None = None
-        if self._remote:
-            self._verifier = OidcVerifier(config.settings.issuer, audience=config.marketplace)
-        elif config.jwks.exists() or not self._open:
-            self._verifier = Verifier(config.jwks, issuer=DEVELOPMENT_ISSUER, audience=config.marketplace)
+        self._verifier = verifier_of(config)
 
     async def check(self, user: str, token: str) -> None:
         """Raise Unauthenticated or Refused (other-user) unless the token is this user's."""
