@@ -16,13 +16,13 @@ from sqlglot.errors import ErrorLevel, SqlglotError
 
 from dynamos.kit.errors import BadInput
 from dynamos.model.decisions import Use
+from dynamos.policy.columns import Columns
 from dynamos.policy.lineage import Field, Origin, unique
-from dynamos.policy.notes import Issue, Notes, Touch
+from dynamos.policy.notes import Issue, Touch
 from dynamos.policy.queries import DIALECT, Position, Query, read
 from dynamos.policy.schemas import Schema
-from dynamos.policy.scopes import Ambiguous, Found, Scope, Source
-
-_READ = "read"
+from dynamos.policy.scopes import Scope, Source
+from dynamos.policy.writing import alias_of, identifier, is_bracket, is_read, mark_read, named, spelled
 
 _Ctes = Mapping[str, tuple[str, list[Field] | None]]
 """Common table expressions by name in lower case: the name that they get, and their columns."""
@@ -53,32 +53,7 @@ def resolve(query: Query, schema: Schema) -> Resolved:
         raise BadInput("the query is nested too deeply", where="query:1:1", code="sql", position=[1, 1]) from None
 
 
-def _identifier(name: str) -> exp.Identifier:
-    return exp.Identifier(this=name, quoted=True)
-
-
-def _is_bracket(node: exp.Subquery) -> bool:
-    """Tell whether the brackets hold something of a FROM clause rather than a query."""
-    inner = node.this
-    return isinstance(inner, exp.Table) or (
-        isinstance(inner, exp.Subquery) and bool(inner.alias or inner.args.get("joins"))
-    )
-
-
-def _alias(name: str, fields: list[Field] | None = None) -> exp.TableAlias:
-    columns = [_identifier(field.name) for field in fields] if fields else None
-    return exp.TableAlias(this=_identifier(name), columns=columns)
-
-
-def _spelled(node: exp.Expr) -> str:
-    """Give the name that DuckDB would give an expression, or one like it."""
-    if isinstance(node, exp.Count) and isinstance(node.this, exp.Star):
-        return "count_star()"
-    text = node.sql(DIALECT, comments=False, normalize_functions="lower")
-    return f"({text})" if isinstance(node, exp.Binary) and not isinstance(node, exp.Func | exp.Dot) else text
-
-
-class _Resolution(Notes):
+class _Resolution(Columns):
     """One walk over a copy of the query's tree, which it rewrites in place."""
 
     def __init__(self, query: Query, schema: Schema) -> None:
@@ -100,7 +75,7 @@ class _Resolution(Notes):
     def _complete(self) -> None:
         """Make sure that no table and no column was passed over: what was not understood is not permitted."""
         for node in self.tree.walk():
-            if isinstance(node, exp.Table | exp.Column) and _READ not in node.meta and not self.issues:
+            if isinstance(node, exp.Table | exp.Column) and not is_read(node) and not self.issues:
                 self.issue("sql", node.name, f"{node.name!r} stands where it is not understood", self.position(node))
 
     def _restated(self) -> str:
@@ -149,7 +124,7 @@ class _Resolution(Notes):
             fields = self._renamed(cte, self.columns_of(cte.this, outer, seen))
             name = self.fresh(cte.alias)
             seen[cte.alias.lower()] = (name, fields)
-            cte.set("alias", _alias(name, fields if cte.alias_column_names else None))
+            cte.set("alias", alias_of(name, fields if cte.alias_column_names else None))
         return seen
 
     def _select(self, node: exp.Select, scope: Scope, ctes: _Ctes) -> list[Field] | None:
@@ -164,9 +139,7 @@ class _Resolution(Notes):
                 scope.aliases.setdefault(field.name.lower(), field)
         self.bounded(len(columns), node)
         names = unique(field.name for _, field in columns)
-        node.set(
-            "expressions", [_named(expression, name) for (expression, _), name in zip(columns, names, strict=True)]
-        )
+        node.set("expressions", [named(expression, name) for (expression, _), name in zip(columns, names, strict=True)])
         fields = [field.named(name) for (_, field), name in zip(columns, names, strict=True)]
         for clause in ("distinct", "where", "group", "having", "qualify", "sample"):
             self._expression(node.args.get(clause), scope, ctes)
@@ -184,8 +157,8 @@ class _Resolution(Notes):
         for ordered in order.expressions if order else ():
             key = ordered.this
             if isinstance(key, exp.Column) and not key.table and key.name.lower() in scope.aliases:
-                key.set("this", _identifier(scope.aliases[key.name.lower()].name))
-                key.meta[_READ] = True
+                key.set("this", identifier(scope.aliases[key.name.lower()].name))
+                mark_read(key)
             else:
                 self._expression(ordered, scope, ctes)
         for clause in ("limit", "offset"):
@@ -220,7 +193,7 @@ class _Resolution(Notes):
 
     def _item(self, node: exp.Expr, scope: Scope, ctes: _Ctes) -> list[Source]:
         """Bring what stands in a FROM clause into the scope, with what is joined to it, and give what came in."""
-        if isinstance(node, exp.Subquery) and _is_bracket(node):
+        if isinstance(node, exp.Subquery) and is_bracket(node):
             if node.alias:
                 self.issue("sql", node.alias, "a name for a join in brackets is not supported", self.position(node))
             entered = self._item(node.this, scope, ctes)
@@ -255,9 +228,9 @@ class _Resolution(Notes):
             # From here on the node has the name under which it is run.
             self._rename_table(node)
             source.own = {field.name.lower(): name for field, name in zip(fields or (), names, strict=False)}
-            node.set("alias", _alias(written))
+            node.set("alias", alias_of(written))
         else:
-            node.set("alias", _alias(written, fields if node.alias_column_names else None))
+            node.set("alias", alias_of(written, fields if node.alias_column_names else None))
         scope.sources[alias.lower()] = source
         return source
 
@@ -283,9 +256,9 @@ class _Resolution(Notes):
 
     @staticmethod
     def _rename_table(node: exp.Table) -> None:
-        node.set("this", _identifier(node.meta.pop("runs as", node.name)))
+        node.set("this", identifier(node.meta.pop("runs as", node.name)))
         node.set("db", None)
-        node.meta[_READ] = True
+        mark_read(node)
 
     def _renamed(self, node: exp.Expr, fields: list[Field] | None) -> list[Field] | None:
         """Give the fields under the names in an alias's list of columns: `AS t(a, b)`."""
@@ -308,7 +281,7 @@ class _Resolution(Notes):
             join.set("method", None)
         joined = [found for name in using if (found := self._using(name, before, entered, scope, apart=apart))]
         if joined:
-            join.set("using", [_identifier(name) for name in joined])
+            join.set("using", [identifier(name) for name in joined])
         self._expression(join.args.get("on"), scope, ctes)
         if apart:
             scope.sources = {alias: source for alias, source in scope.sources.items() if source not in entered}
@@ -321,7 +294,7 @@ class _Resolution(Notes):
         certain = all(source.fields is not None for source in before + entered)
         if not names and certain:
             self.issue("sql", "", "the two sides of a NATURAL JOIN share no column", self.position(join))
-        return [_identifier(name) for name in dict.fromkeys(field.name for field in names)]
+        return [identifier(name) for name in dict.fromkeys(field.name for field in names)]
 
     def _using(
         self, name: exp.Identifier, before: list[Source], entered: list[Source], scope: Scope, *, apart: bool
@@ -363,7 +336,7 @@ class _Resolution(Notes):
             yield node, Field(node.alias, field.sources, field.plain, position)
         else:
             column = isinstance(node.unnest(), exp.Column)
-            name = "" if column else _spelled(node)
+            name = "" if column else spelled(node)
             holder = exp.Paren(this=node)
             field = self._value(holder, node, scope, ctes)
             yield holder.this, Field(name or field.name, field.sources, field.plain, position)
@@ -372,7 +345,7 @@ class _Resolution(Notes):
         """Resolve an expression of the SELECT list, which hangs in `holder`."""
         bare = node.unnest()
         if isinstance(bare, exp.Column) and not isinstance(bare.this, exp.Star):
-            return self._column(bare, scope) or Field(bare.name)
+            return self.column(bare, scope) or Field(bare.name)
         with self.collect() as touched:
             self._expression(holder.this, scope, ctes)
         return Field("", frozenset(touched))
@@ -387,7 +360,7 @@ class _Resolution(Notes):
         sources = [source] if source else list(scope.sources.values())
         if not sources:
             self.issue("sql", "*", "'*' needs a FROM clause", position)
-        columns = list(self._listed(sources, scope, merge=not table))
+        columns = list(self.listed(sources, scope, merge=not table))
         left_out = {node.name.lower() for node in star.args.get("except_") or ()}
         replaced = {node.alias.lower(): node for node in star.args.get("replace") or ()}
         renamed = {node.this.name.lower(): node.alias for node in star.args.get("rename") or ()}
@@ -404,23 +377,6 @@ class _Resolution(Notes):
                 name = renamed.get(key, field.name)
                 yield node, Field(name, field.sources, field.plain, position)
 
-    def _listed(self, sources: list[Source], scope: Scope, *, merge: bool) -> Iterator[tuple[exp.Expr, Field]]:
-        seen: set[str] = set()
-        for source in sources:
-            self.bounded(len(source.fields or ()), None)
-            for key, field in (source.fields or {}).items():
-                if not merge or key not in source.merged:
-                    table, found = _identifier(source.alias), field
-                elif key not in seen:
-                    table, found = None, scope.merged[key]
-                else:
-                    continue
-                seen.add(key)
-                name = source.written(found) if table else found.name
-                column = exp.Column(this=_identifier(name), table=table)
-                column.meta[_READ] = True
-                yield column, found
-
     # Expressions and columns
 
     def _expression(self, node: exp.Expr | None, scope: Scope, ctes: _Ctes) -> None:
@@ -430,60 +386,10 @@ class _Resolution(Notes):
         if isinstance(node, exp.Query | exp.Values):
             self.columns_of(node, scope, ctes)
         elif isinstance(node, exp.Column) and not isinstance(node.this, exp.Star):
-            self._column(node, scope)
+            self.column(node, scope)
         elif isinstance(node, exp.Star | exp.Column):
             if not isinstance(node.parent, exp.Count) or isinstance(node, exp.Column) or any(node.args.values()):
                 self.issue("sql", "*", "'*' stands alone or in count(*)", self.position(node))
         else:
             for child in list(node.iter_expressions()):
                 self._expression(child, scope, ctes)
-
-    def _column(self, node: exp.Column, scope: Scope) -> Field | None:
-        """Find what a column means, write that down in its place, and give it. Members of a struct are not plain."""
-        names = [part.name for part in node.parts]
-        position = self.position(node)
-        try:
-            found, rest = self._meaning(names, scope)
-        except Ambiguous as error:
-            message = f"column {names[-1]!r} is in {' and '.join(error.aliases)}; write which"
-            self.issue("sql", names[-1], message, position)
-            return None
-        if found is None:
-            source = scope.source(names[0]) if len(names) > 1 else None
-            uncertain = source.fields is None if source else scope.uncertain
-            if not uncertain:
-                name = ".".join(names)
-                self.issue("column", name, f"there is no column {name!r}", position, scope.known())
-            return None
-        self.touch(found.field, position)
-        table = _identifier(found.source.alias) if found.source else None
-        name = found.source.written(found.field) if found.source else found.field.name
-        written: exp.Expr = exp.Column(this=_identifier(name), table=table)
-        written.meta[_READ] = True
-        for member in rest:
-            written = exp.Dot(this=written, expression=_identifier(member))
-        node.replace(written)
-        return Field(rest[-1], found.field.sources) if rest else found.field
-
-    def _meaning(self, names: list[str], scope: Scope) -> tuple[Found | None, list[str]]:
-        """Find the column that a dotted name means, and the members of a struct that follow it."""
-        for start in range(len(names) - 1):
-            qualified = start == 0 or (start == 1 and self._is_data_set(names[0]))
-            source = scope.source(names[start]) if qualified else None
-            if source is not None:
-                field = source.find(names[start + 1])
-                return (Found(field, source) if field else None), names[start + 2 :]
-        return scope.column(names[0]), names[1:]
-
-    def _is_data_set(self, name: str) -> bool:
-        return any(name.lower() == data_set.lower() for data_set in self.data_sets.values())
-
-
-def _named(expression: exp.Expr, name: str) -> exp.Expr:
-    """Give an expression of the SELECT list under `name`."""
-    if isinstance(expression, exp.Alias):
-        expression.set("alias", _identifier(name))
-        return expression
-    if isinstance(expression, exp.Column) and expression.name == name:
-        return expression
-    return exp.Alias(this=expression, alias=_identifier(name))
