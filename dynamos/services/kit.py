@@ -27,7 +27,7 @@ from dynamos.services import streams
 from dynamos.services.streams import Channel, Stream
 from dynamos.services.tasks import Task, descriptors, options_of
 
-__all__ = ["DOWNSTREAM_GONE", "NoOptions", "Program", "Stream", "Task", "service"]
+__all__ = ["DOWNSTREAM_GONE", "NoOptions", "Program", "Stream", "Task", "Value", "service"]
 
 DOWNSTREAM_GONE = 141
 """The exit code of a service whose reader has gone: what a shell gives for SIGPIPE. It is not the service's failure."""

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.services import Ran, run, stream_of
+from dynamos.services.testing import Ran, run, stream_of
 
 ROWS = pa.table(
     {

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dynamos.services import anonymisers
 from dynamos.services.sql_anonymize import AnonymizeOptions
-from support.services import run
+from dynamos.services.testing import run
 
 DAY = dt.date(1979, 12, 31)
 

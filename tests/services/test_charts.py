@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from dynamos.services.series import Chart, chart_of
-from support.services import Ran, run
+from dynamos.services.testing import Ran, run
 
 MEANS = pa.table({"origin": ["EWR", "JFK", None], "mean_dep_delay": [15.1, 12.25, 10.3]})
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dynamos.kit.errors import BadInput, NotFound
 from dynamos.model.datasets import Source
 from dynamos.services import sources
-from support.services import run
+from dynamos.services.testing import run
 
 COLUMNS = ["Instcode", "Geslacht", "Gebdat", "Nationaliteit"]
 ROWS = [[f"{n}", "MV"[n % 2], f"{19700101 + n % 28}", f"{n % 20:04d}"] for n in range(3000)]

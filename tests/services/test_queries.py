@@ -13,7 +13,7 @@ import pytest
 from pyarrow import parquet
 
 from dynamos.services import engines, sources
-from support.services import Ran, run
+from dynamos.services.testing import Ran, run
 
 PEOPLE = {"id": [1, 2, 3], "name": ["zoe", "bob", None], "salary": [10.5, 20.25, None], "born": ["1970-01-02"] * 3}
 

@@ -18,7 +18,7 @@ from dynamos.kit.errors import BadInput, NotFound, Refused
 from dynamos.model.values import Value
 from dynamos.services import catalogue
 from dynamos.services.kit import DOWNSTREAM_GONE, Program, Stream, Task, service
-from support.services import run, stream_of
+from dynamos.services.testing import run, stream_of
 
 ROWS = pa.table({"n": [1, 2, 3], "s": ["a", None, "c"]})
 

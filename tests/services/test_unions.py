@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dynamos.services import unions
 from dynamos.services.streams import Channel, Stream, read
-from support.services import run, stream_of
+from dynamos.services.testing import run, stream_of
 
 EDGE = "{}.sql-query>SURF.sql-aggregate"
 
