@@ -122,7 +122,7 @@ def check(
     compute_provider: Compute = "",
     deadline: Deadline = "",
     json_file: JsonFile = None,
-    format: Annotated[Format, typer.Option("--format")] = Format.TABLE,  # noqa: A002
+    format: Annotated[Format, typer.Option("--format", help="How to print the answer.")] = Format.TABLE,  # noqa: A002
     state: StateOption = Path(targets.STATE),
     testbed: TestbedOption = "",
     api: ApiOption = "",

@@ -59,7 +59,8 @@ def _table(api: Api, job: str, result: Mapping[str, Any], limit: int) -> None:
         shown = [json.loads(line) for line in islice(answer.iter_lines(), limit)]
         total = int(answer.headers.get("dynamos-rows", len(shown)))
     head = _head(result)
-    title = f"{', '.join(head['providers'])}  {head['archetype']}".strip()
+    where = "" if head["computedBy"] in head["providers"] else f", computed by {head['computedBy']}"
+    title = f"{', '.join(head['providers'])}{where}"
     columns = list(shown[0]) if shown else []
     print_table(columns, [[row.get(name) for name in columns] for row in shown], title=title, empty="no rows")
     if total > len(shown):
@@ -77,11 +78,7 @@ def _copy(api: Api, job: str, result: Mapping[str, Any], form: ResultFormat, tar
 
 
 def _head(result: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "party": result["party"],
-        "providers": list(result.get("providers") or ()),
-        "archetype": "" if result["party"] in (result.get("providers") or ()) else f"computed by {result['party']}",
-    }
+    return {"name": result["name"], "providers": list(result.get("providers") or ()), "computedBy": result["party"]}
 
 
 def _chosen(found: list[Mapping[str, Any]], which: str) -> list[Mapping[str, Any]]:

@@ -25,10 +25,7 @@ from dynamos.kit.errors import Broken, Refused, TimedOut
 ANN, SAM, NINA = "ann@safety-board.example", "sam@university.example", "nina@daily-news.example"
 AIRLINES = ("united", "jetblue", "delta")
 DELAYS = "SELECT origin, dep_delay FROM flights"
-LATE = (
-    "SELECT tailnum, dep_time, origin, dest, dep_delay FROM flights "
-    "WHERE month = 2 AND day = 8 AND dep_delay > 90 ORDER BY dep_delay DESC, tailnum LIMIT 3"
-)
+LATE = "SELECT tailnum, dep_time, dest, dep_delay FROM flights WHERE dep_delay > 450"
 SUM = ("-a sum", "-c group=origin", "-c value=dep_delay")
 TRACE_SECONDS = 5.0
 _LOOK_SECONDS = 0.05
@@ -110,8 +107,8 @@ class Story:
         self._command(NINA, ["jetblue"], LATE)
         job = self._ask(NINA, self._request(NINA, ["jetblue"], LATE, ""))
         (result,) = _complete(job)
-        given = self._rows(job, result)
-        held = self._plainly(LATE, ["jetblue"], names=True)
+        given = sorted(self._rows(job, result), key=_delay)
+        held = sorted(self._plainly(LATE, ["jetblue"], names=True), key=_delay)
         columns = list(given[0])
         rows = [["in its file", *(row[name] for name in columns)] for row in held]
         rows += [["to her", *(str(row[name])[:12] for name in columns)] for row in given]
@@ -229,6 +226,10 @@ def _view(files: Sequence[str]) -> str:
 
 def _complete(job: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [each for each in job["results"] if each["status"] == "complete"]
+
+
+def _delay(row: Mapping[str, Any]) -> int:
+    return -int(row["dep_delay"])
 
 
 def _expect(holds: bool, what: str, found: object) -> None:

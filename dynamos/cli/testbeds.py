@@ -13,7 +13,7 @@ import typer
 from dynamos.cli import targets
 from dynamos.cli.shows import Format
 from dynamos.cli.targets import StateOption, TestbedOption
-from dynamos.kit.errors import Conflict, NotFound, Unavailable, revive
+from dynamos.kit.errors import Conflict, DynamosError, NotFound, Unavailable, revive
 
 if TYPE_CHECKING:
     from dynamos.deploy.states import StateFolder, TestbedStatus
@@ -59,6 +59,7 @@ def up(
 
 
 def _stay(folder: StateFolder, profile: Path) -> None:
+    from dynamos.cli.shows import print_error
     from dynamos.deploy.forks import leave
     from dynamos.deploy.logs import log_json
     from dynamos.deploy.programs import prepare
@@ -75,8 +76,13 @@ def _stay(folder: StateFolder, profile: Path) -> None:
 
     folder.make()
     log_json(path=folder.log)
-    supervise(folder, profile, prepare, told=told)
-    leave(0)
+    code = 0
+    try:
+        supervise(folder, profile, prepare, told=told)
+    except DynamosError as error:
+        print_error(error)
+        code = error.exit
+    leave(code)
 
 
 def _check_same_profile(folder: StateFolder, profile: Path) -> None:

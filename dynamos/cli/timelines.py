@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -49,8 +49,11 @@ def spans_of(records: Sequence[Mapping[str, Any]], job: Mapping[str, Any]) -> li
         deepest[span.unit] = max(deepest.get(span.unit, 0), span.depth)
     named = {(span.unit, span.name.removeprefix("step ")) for span in found}
     found += [step for step in _steps(job, deepest) if (step.unit, step.name.removeprefix("step ")) not in named]
-    first = {unit: min(s.start for s in found if s.unit == unit) for unit in {s.unit for s in found}}
-    return sorted(found, key=lambda s: (first[s.unit], s.unit, s.start, s.depth))
+    units = {s.unit for s in found}
+    first = {unit: min(s.start for s in found if s.unit == unit) for unit in units}
+    outer = {unit: min(s.depth for s in found if s.unit == unit) for unit in units}
+    found.sort(key=lambda s: (first[s.unit], s.unit, s.start, s.depth))
+    return [replace(s, depth=s.depth - outer[s.unit]) for s in found]
 
 
 def _steps(job: Mapping[str, Any], deepest: Mapping[str, int]) -> list[Span]:

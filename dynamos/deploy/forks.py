@@ -21,6 +21,7 @@ Main = Callable[[int], int]
 """What a child does: takes the descriptor on which it says that it is ready, gives its exit code."""
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,11 @@ class Child:
     ready: int
 
 
-def fork(main: Main, *, log: Path) -> Child:
-    """Run `main` in a forked child that dies with this process. Its output goes to `log`, its input is empty."""
+def fork(main: Main, *, log: Path, name: str = "") -> Child:
+    """Run `main` in a forked child that dies with this process. Its output goes to `log`, its input is empty.
+
+    `name` is what `ps` and `top` show of it, where the system lets a process be named.
+    """
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         ready, tell = os.pipe()
@@ -44,7 +48,7 @@ def fork(main: Main, *, log: Path) -> Child:
     sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
-        _live(main, parent, output, tell)
+        _live(main, parent, output, tell, name)
     os.close(output)
     os.close(tell)
     os.set_blocking(ready, False)
@@ -77,11 +81,17 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
-def _live(main: Main, parent: int, output: int, tell: int) -> NoReturn:
+def _call_it(name: str) -> None:
+    if name and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
+
+
+def _live(main: Main, parent: int, output: int, tell: int, name: str) -> NoReturn:
     code = 70
     try:
         os.setsid()
         die_with(parent)
+        _call_it(name)
         _default_signals()
         gc.freeze()  # what was there before stays shared with the parent: no collection touches it
         gc.enable()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TextIO
 
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -29,9 +31,15 @@ class JsonLines(logging.Formatter):
 
 def log_json(*, level: int = logging.INFO, path: Path | None = None) -> None:
     """Send every log record of this process to its standard output, or to the end of a file, as lines of JSON."""
-    handler = logging.FileHandler(path, encoding="utf-8") if path else logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(_opened(path) if path else sys.stdout)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
     for noisy in ("httpx", "httpcore", "uvicorn.access", "asyncio"):
         logging.getLogger(noisy).setLevel(max(level, logging.WARNING))
+
+
+def _opened(path: Path) -> TextIO:
+    """Open a log that no object closes: in a forked child its number may be somebody else's."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    return open(descriptor, "a", encoding="utf-8", buffering=1, closefd=False)

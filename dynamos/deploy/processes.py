@@ -186,7 +186,7 @@ class Processes:
     def _start(self, entry: _Entry) -> None:
         entry.heard, entry.address = b"", ""
         try:
-            entry.child = fork(entry.program.main, log=entry.program.log)
+            entry.child = fork(entry.program.main, log=entry.program.log, name=entry.program.name)
         except OSError as error:
             self._failed(entry, explain(error, entry.program.log))
             return

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from dynamos.kit.errors import BadInput, Broken, DynamosError, Full, Unavailable
+from dynamos.kit.errors import BadInput, Broken, DynamosError, Full, NotFound, Unavailable
 from dynamos.model.values import Name, Value
 
 PRIVATE = 0o700
@@ -127,8 +127,9 @@ class StateFolder:
     def is_held(self) -> bool:
         """Tell whether a supervisor holds the testbed now."""
         try:
-            descriptor = os.open(self.lock, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
+            with explained(self.lock):
+                descriptor = os.open(self.lock, os.O_RDONLY | os.O_CLOEXEC)
+        except NotFound:
             return False
         try:
             return not _try_lock(descriptor, fcntl.LOCK_SH)
@@ -138,8 +139,9 @@ class StateFolder:
     def read_status(self) -> TestbedStatus | None:
         """Give what the supervisor last wrote, or None where there is nothing that can be read as such."""
         try:
-            return TestbedStatus.model_validate_json(self.status.read_bytes())
-        except (FileNotFoundError, ValidationError):
+            with explained(self.status):
+                return TestbedStatus.model_validate_json(self.status.read_bytes())
+        except (NotFound, ValidationError):
             return None
 
     def write_status(self, status: TestbedStatus) -> None:
@@ -181,6 +183,8 @@ def explained(path: Path) -> Iterator[None]:
     """Turn what the operating system says about a path into an error that tells a person what to do."""
     try:
         yield
+    except DynamosError:  # some are OSErrors too, such as TimedOut
+        raise
     except OSError as error:
         raise explain(error, path) from error
 
@@ -188,12 +192,14 @@ def explained(path: Path) -> Iterator[None]:
 def explain(error: OSError, path: Path) -> DynamosError:
     """Give the error that fits what the operating system said about `path`."""
     where = str(error.filename or path)
+    if error.errno in (errno.ENOENT, errno.ESRCH):
+        return NotFound("there is no such file", where=where)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Full(
             "no room left on the disk", where=where, hint="free some space, or choose another place with --state"
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return BadInput("this place cannot be written", where=where, hint="choose another place with --state")
+        return BadInput("this place may not be used", where=where, hint="choose another place with --state")
     if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
         return BadInput("a file is in the way", where=where, hint="choose another place with --state")
     if error.errno in (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM):

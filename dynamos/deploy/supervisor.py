@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 
-from dynamos.deploy.processes import Processes, Program
+from dynamos.deploy.processes import Patience, Processes, Program
 from dynamos.deploy.states import Phase, StateFolder, TestbedStatus, born, explain
 from dynamos.jobs.zygotes import ONE_THREAD
 from dynamos.kit.errors import Broken, Conflict, DynamosError
@@ -61,11 +61,13 @@ class Supervisor:
         prepare: Prepare,
         *,
         libraries: tuple[str, ...],
+        patience: Patience,
         told: Callable[[TestbedStatus], None],
     ) -> None:
         self._folder = folder
         self._prepare = prepare
         self._libraries = libraries
+        self._patience = patience
         self._told = told
         self._began = time.monotonic()
         self._stop_asked = False
@@ -88,13 +90,13 @@ class Supervisor:
         try:
             prepared = self._prepare(self._folder, Path(self._status.profile))
             self._say(marketplace=prepared.marketplace, open=prepared.open)
-            self._processes = Processes(prepared.programs, changed=self._say)
+            self._processes = Processes(prepared.programs, changed=self._say, patience=self._patience)
             self._start(self._processes)
             self._stay(self._processes)
-        except OSError as error:
-            self._fail(explain(error, self._folder.root))
         except DynamosError as error:
             self._fail(error)
+        except OSError as error:
+            self._fail(explain(error, self._folder.root))
         except Exception as error:  # the top of the process
             logger.exception("supervisor.broken")
             self._fail(Broken(f"{type(error).__name__}: {error}"))
@@ -167,6 +169,7 @@ def supervise(
     prepare: Prepare,
     *,
     libraries: tuple[str, ...] = LIBRARIES,
+    patience: Patience | None = None,
     told: Callable[[TestbedStatus], None] = lambda _: None,
 ) -> None:
     """Bring the testbed up and stay with it until SIGTERM or SIGINT.
@@ -179,4 +182,5 @@ def supervise(
     with folder.held() as mine:
         if not mine:
             raise Conflict(f"the testbed {folder.root.name!r} is up already", where=str(folder.root))
-        Supervisor(folder, profile, prepare, libraries=libraries, told=told).run()
+        patience = patience or Patience()
+        Supervisor(folder, profile, prepare, libraries=libraries, patience=patience, told=told).run()

@@ -1,13 +1,14 @@
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
-from support.children import HASTE, Loop, alive, ends, says_ready, unit
 
 from dynamos.deploy.processes import Patience
 from dynamos.deploy.states import Phase
 from dynamos.kit.errors import BadInput, TimedOut, Unavailable
+from support.children import HASTE, Loop, alive, ends, says_ready, unit
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
@@ -152,18 +153,18 @@ def test_what_a_unit_leaves_in_its_group_ends_with_it(tmp_path):
 
 def test_a_child_has_no_descriptor_but_its_own(tmp_path):
     secret = os.open(tmp_path, os.O_RDONLY)
-    os.set_inheritable(secret, True)  # noqa: FBT003
+    os.set_inheritable(secret, True)
     found = tmp_path / "found"
 
     def main(tell):
-        held = sorted(int(name) for name in os.listdir("/proc/self/fd"))
-        places = [os.readlink(f"/proc/self/fd/{number}") for number in (0, 1, 2)]
-        found.write_text(f"{len(held) - 1} {places[0]} {places[1] == places[2]} {tell} {os.getsid(0) == os.getpid()}")
+        held = {path.name: path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()}
+        own = os.getsid(0) == os.getpid()
+        found.write_text(f"{sorted(held)} {held['0']} {held['1'] == held['2']} {tell} {own}")
         return says_ready()(tell)
 
     with Loop(unit("agent", main, tmp_path)) as loop:
         loop.until(lambda: loop.processes.ready)
-        assert found.read_text() == "4 /dev/null True 3 True"
+        assert found.read_text() == "['0', '1', '2', '3'] /dev/null True 3 True"
     os.close(secret)
 
 

@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 
 import pytest
-from support.children import alive
 
 from dynamos.deploy.states import Phase, StateFolder
 from dynamos.deploy.testbeds import bring_up, phase_of, purge, take_down
 from dynamos.kit.errors import BadInput, Conflict, TimedOut, Unavailable
+from support.children import alive
 
 TESTS = str(Path(__file__).parents[1])
 
@@ -76,9 +76,15 @@ def test_two_ups_at_once_make_one_testbed(folder, tmp_path):
     folder.make()
     profile = tmp_path / "profile.yaml"
     profile.write_text("fine")
-    call = f"import sys; from pathlib import Path; from dynamos.deploy.states import StateFolder; \
-from dynamos.deploy.testbeds import bring_up; \
-print(bring_up(StateFolder(Path({str(folder.root)!r})), Path({str(profile)!r}), module='support.tiny_testbed').supervisor)"
+    call = "\n".join(
+        [
+            "from pathlib import Path",
+            "from dynamos.deploy.states import StateFolder",
+            "from dynamos.deploy.testbeds import bring_up",
+            f"folder, profile = StateFolder(Path({str(folder.root)!r})), Path({str(profile)!r})",
+            "print(bring_up(folder, profile, module='support.tiny_testbed').supervisor)",
+        ]
+    )
     both = [subprocess.Popen([sys.executable, "-c", call], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate(timeout=30)[0].strip() for process in both]
     assert [process.returncode for process in both] == [0, 0]
@@ -100,6 +106,11 @@ def test_a_unit_that_cannot_start_is_named_with_the_end_of_its_log_and_the_other
     status = folder.read_status()
     assert {unit.name: unit.phase for unit in status.units}["united"] == Phase.FAILED
     assert not any(unit.pid and alive(unit.pid) for unit in status.units)
+
+
+def test_a_bound_that_was_reached_is_told_as_that(folder):
+    with pytest.raises(TimedOut, match=r"united was not ready within 0\.3 s"):
+        up(folder, "hangs briefly")
 
 
 def test_up_names_what_is_not_ready_when_its_patience_ends_and_stops_the_rest(folder):

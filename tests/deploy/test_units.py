@@ -9,7 +9,9 @@ from dynamos.model.datasets import DataSet, Source
 from dynamos.model.marketplaces import Marketplace, Party
 from dynamos.model.profiles import Profile
 
-PLACES = Places(units=Path("/s/units"), data={"united": Path("/s/data/united")}, bus="tls://127.0.0.1:4222", api_port=8080)
+PLACES = Places(
+    units=Path("/s/units"), data={"united": Path("/s/data/united")}, bus="tls://127.0.0.1:4222", api_port=8080
+)
 PROFILE = Profile(name="laptop", marketplace="aviation")
 
 

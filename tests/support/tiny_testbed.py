@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from dynamos.deploy.logs import log_json
-from dynamos.deploy.processes import Program
+from dynamos.deploy.processes import Patience, Program
 from dynamos.deploy.states import StateFolder
 from dynamos.deploy.supervisor import Prepared, supervise
 from dynamos.kit.errors import BadInput, DynamosError
@@ -47,6 +47,8 @@ def prepare(folder, profile):
 if __name__ == "__main__":
     log_json()
     try:
-        supervise(StateFolder(Path(sys.argv[1])), Path(sys.argv[2]), prepare, libraries=())
+        brief = "briefly" in Path(sys.argv[2]).read_text()
+        patience = Patience(ready=0.3, tries=1) if brief else Patience()
+        supervise(StateFolder(Path(sys.argv[1])), Path(sys.argv[2]), prepare, libraries=(), patience=patience)
     except DynamosError as error:
         sys.exit(error.exit)
