@@ -74,6 +74,27 @@ def test_described_types_hold_for_rows_far_down(tmp_path: Path) -> None:
     assert run("sql-query", {}, query, data=tmp_path).rows() == [{"m": "n/a", "g": 1.5}]
 
 
+def test_types_of_an_older_file_never_put_a_column_under_another_name(tmp_path: Path) -> None:
+    """The file's columns were put into another order after it was described."""
+    (tmp_path / "t.csv").write_text("secret;shown\n1;2\n")
+    source = {"path": "t.csv", "delimiter": ";", "columns": ["shown"], "types": {"shown": "BIGINT", "secret": "BIGINT"}}
+    ran = run("sql-query", {}, {"query": "SELECT * FROM t", "tables": {"t": source}}, data=tmp_path)
+    assert ran.rows() == [{"shown": 2}]
+
+
+def test_dates_are_found_however_they_are_written(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("d;t\n31/12/1979;1979-12-31 23:59:00\n01/02/1980;1980-02-01 00:00:00\n")
+    source = Source(path="t.csv", delimiter=";")
+    types = sources.describe(tmp_path, source)
+    assert types == {"d": "DATE", "t": "TIMESTAMP"}
+    for known in (None, types):
+        tables = {"t": {**source.as_json(), "types": known}}
+        ran = run(
+            "sql-query", {}, {"query": "SELECT year(d) AS y, year(t) AS z FROM t", "tables": tables}, data=tmp_path
+        )
+        assert ran.rows() == [{"y": 1979, "z": 1979}, {"y": 1980, "z": 1980}]
+
+
 def test_a_row_that_breaks_its_type_is_told_without_the_value(tmp_path: Path) -> None:
     rows = [[f"{n}", "M", "1", "2"] for n in range(30_000)] + [["secret", "M", "1", "2"]]
     write(tmp_path / "t.csv", rows=rows)
