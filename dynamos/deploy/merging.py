@@ -8,34 +8,27 @@ from typing import Any
 from pydantic import ValidationError
 
 from dynamos.deploy.cross_checks import INSIDE, declared_columns, leads_out, near_or_known, spelled_as
-from dynamos.kit.errors import Mistake
+from dynamos.deploy.notes import Notes
 from dynamos.model.agreements import Agreement
 from dynamos.model.datasets import Column, DataSet, Rule, Table
-from dynamos.model.documents import Document, json_path
 from dynamos.model.explanations import explain
 from dynamos.model.marketplaces import Marketplace, Party
 from dynamos.model.profiles import Profile
 
 
 class Merger:
-    """Puts a profile's data, administrators, duties and rules into a marketplace, noting every mistake.
+    """Puts a profile's data, administrators, duties and rules into a marketplace, noting every mistake."""
 
-    `document` is the profile's file, for places in mistakes; without it they are JSON paths.
-    """
-
-    def __init__(self, profile: Profile, marketplace: Marketplace, document: Document | None = None) -> None:
+    def __init__(self, profile: Profile, marketplace: Marketplace, notes: Notes) -> None:
         self.profile = profile
-        self.mistakes: list[Mistake] = []
-        self.warnings: list[Mistake] = []
+        self._notes = notes
         self._marketplace = marketplace
-        self._document = document
         self._parties: dict[str, Party] = dict(marketplace.parties)
         self._agreements: dict[str, Agreement] = dict(marketplace.agreements)
         self._data_sets: dict[str, DataSet] = dict(marketplace.data_sets)
 
     def merge(self) -> Marketplace:
         """Give the marketplace with what the profile adds, as far as it is right."""
-        self._sites()
         self._data()
         self._admins()
         self._duties()
@@ -44,79 +37,55 @@ class Merger:
             update={"parties": self._parties, "agreements": self._agreements, "data_sets": self._data_sets}
         )
 
-    def _note(self, path: tuple[str | int, ...], message: str, hint: str = "") -> None:
-        where = self._document.where(path) if self._document else json_path(path)
-        self.mistakes.append(Mistake(where, message, hint))
-
-    def _known(self, path: tuple[str | int, ...], word: str, name: str, known: Iterable[str]) -> bool:
-        """Tell whether there is such a thing, and note it if not."""
-        names = list(known)
-        if name in names:
-            return True
-        self._note(path, f"there is no {word} {name!r}", near_or_known(name, names))
-        return False
-
-    def _sites(self) -> None:
-        found: dict[str, str] = {}
-        for site in self.profile.sites.values():
-            for index, party in enumerate(site.parties):
-                path = ("sites", site.name, "parties", index)
-                if self._known(path, "party", party, self._parties) and party in found:
-                    self._note(path, f"party {party!r} is at site {found[party]!r} already", "keep it at one site")
-                found.setdefault(party, site.name)
-        for party in self._parties if found else ():
-            if party not in found:
-                self._note(("sites",), f"party {party!r} is at no site", "add it to the parties of a site")
-
     def _data(self) -> None:
         for name in self.profile.data_folders:
-            self._known(("dataFolders", name), "party", name, self._parties)
+            self._notes.known(("dataFolders", name), "party", name, self._parties)
         for name, data_sets in self.profile.data.items():
-            if not self._known(("data", name), "party", name, self._parties):
+            if not self._notes.known(("data", name), "party", name, self._parties):
                 continue
             party = self._parties[name]
             merged = {data_set: dict(tables) for data_set, tables in party.data.items()}
             for data_set, tables in data_sets.items():
                 path = ("data", name, data_set)
-                if not self._known(path, "data set", data_set, self._data_sets):
+                if not self._notes.known(path, "data set", data_set, self._data_sets):
                     continue
                 known = self._data_sets[data_set].tables
                 for table, source in tables.items():
                     if known and spelled_as(table, known) is None:
                         message = f"data set {data_set!r} has no table {table!r}"
-                        self._note((*path, table), message, near_or_known(table, known))
+                        self._notes.wrong((*path, table), message, near_or_known(table, known))
                     if leads_out(source.path):
-                        self._note((*path, table), f"{source.path!r} leads out of the party's data", INSIDE)
+                        self._notes.wrong((*path, table), f"{source.path!r} leads out of the party's data", INSIDE)
                     merged.setdefault(data_set, {})[table] = source
             self._parties[name] = party.model_copy(update={"data": merged})
 
     def _admins(self) -> None:
         users = self._marketplace.users
         for name, admins in self.profile.admins.items():
-            if not self._known(("admins", name), "party", name, self._parties):
+            if not self._notes.known(("admins", name), "party", name, self._parties):
                 continue
             for index, admin in enumerate(admins if users else ()):
-                self._known(("admins", name, index), "user", admin, users)
+                self._notes.known(("admins", name, index), "user", admin, users)
             party = self._parties[name]
             self._parties[name] = party.model_copy(update={"admins": _joined(party.admins, admins)})
 
     def _duties(self) -> None:
         for name, duties in self.profile.duties.items():
-            if not self._known(("duties", name), "party", name, self._parties):
+            if not self._notes.known(("duties", name), "party", name, self._parties):
                 continue
             agreement = self._agreements.get(name, Agreement(name=name))
             merged = dict(agreement.duties)
             for request_type, services in duties.items():
                 path = ("duties", name, request_type)
-                self._known(path, "request type", request_type, self._marketplace.request_types)
+                self._notes.known(path, "request type", request_type, self._marketplace.request_types)
                 for index, service in enumerate(services):
-                    self._known((*path, index), "service", service, self._marketplace.services)
+                    self._notes.known((*path, index), "service", service, self._marketplace.services)
                 merged[request_type] = _joined(merged.get(request_type, ()), services)
             self._agreements[name] = agreement.model_copy(update={"duties": merged})
 
     def _rules(self) -> None:
         for name, tables in self.profile.rules.items():
-            if not self._known(("rules", name), "data set", name, self._data_sets):
+            if not self._notes.known(("rules", name), "data set", name, self._data_sets):
                 continue
             data_set = self._data_sets[name]
             merged = dict(data_set.tables)
@@ -124,7 +93,7 @@ class Merger:
                 spelled = spelled_as(table, merged)
                 if spelled is None and merged:
                     message = f"data set {name!r} has no table {table!r}"
-                    self._note(("rules", name, table), message, near_or_known(table, merged))
+                    self._notes.wrong(("rules", name, table), message, near_or_known(table, merged))
                     continue
                 key = spelled or table
                 merged[key] = self._ruled(("rules", name, table), data_set, key, columns)
@@ -137,7 +106,7 @@ class Merger:
         for name, text in rules.items():
             spelled = spelled_as(name, columns) or name
             if known and spelled not in columns:
-                self._note((*path, name), f"table {table!r} has no column {name!r}", near_or_known(name, known))
+                self._notes.wrong((*path, name), f"table {table!r} has no column {name!r}", near_or_known(name, known))
                 continue
             rule = self._rule((*path, name), text)
             if rule:
@@ -150,7 +119,7 @@ class Merger:
         except ValidationError as invalid:
             for error in invalid.errors(include_url=False):
                 details: dict[str, Any] = dict(error)
-                self._note(path, *explain(details, Rule))
+                self._notes.wrong(path, *explain(details, Rule))
             return None
 
 

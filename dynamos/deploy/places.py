@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,23 +10,28 @@ import dynamos
 from dynamos.kit.errors import NotFound
 from dynamos.kit.words import suggest
 
+SUFFIX = ".yaml"
 
-def profile_file(name: str | Path) -> Path:
-    """Find the file of a profile by path or name. Raises NotFound that names near ones."""
-    path = Path(name)
+
+def profile_file(name: str | Path, *, beside: Path | None = None) -> Path:
+    """Find the file of a profile by path or name; paths are relative to the folder `beside`.
+
+    Raises NotFound that names near ones.
+    """
+    path = (beside or Path()) / Path(name).expanduser()
     if path.is_file():
         return path
-    if len(path.parts) == 1:
-        for root in _roots():
-            if (found := root / f"{path.stem}.yaml").is_file():
+    if len(Path(name).parts) == 1:
+        for root in roots():
+            if (found := root / f"{path.stem if path.suffix == SUFFIX else path.name}{SUFFIX}").is_file():
                 return found
     known = profile_names()
     raise NotFound(f"there is no profile {str(name)!r}", hint=_hint(str(name), known))
 
 
 def profile_names() -> list[str]:
-    """Give the names of the profiles that are here or come with DYNAMOS, sorted."""
-    return sorted({one.stem for root in _roots() for one in root.glob("*.yaml")})
+    """Give the names of the profiles that are here, installed or come with DYNAMOS, sorted."""
+    return sorted({one.stem for root in roots() for one in root.glob(f"*{SUFFIX}")})
 
 
 def marketplace_folder(name: str | Path, *, beside: Path | None = None) -> Path:
@@ -37,17 +43,29 @@ def marketplace_folder(name: str | Path, *, beside: Path | None = None) -> Path:
     if path.is_dir():
         return path.resolve()
     if len(Path(name).parts) == 1:
-        for root in _roots():
+        for root in roots():
             if (found := root / "marketplaces" / name).is_dir():
                 return found.resolve()
-    known = [one.name for root in _roots() for one in (root / "marketplaces").glob("*") if one.is_dir()]
+    known = [one.name for root in roots() for one in (root / "marketplaces").glob("*") if one.is_dir()]
     raise NotFound(f"there is no marketplace {str(name)!r}", hint=_hint(str(name), known))
 
 
-def _roots() -> list[Path]:
-    """Where profiles are: here, and in the checkout that this program is from."""
-    here, ours = Path("profiles"), Path(dynamos.__file__).resolve().parent.parent / "profiles"
-    return [root for root in (here, ours) if root.is_dir()]
+def installed() -> Path:
+    """Where `dynamos profile install` puts profiles: DYNAMOS_PROFILES, or the user's own folder for data."""
+    if own := os.environ.get("DYNAMOS_PROFILES"):
+        return Path(own).expanduser()
+    home = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(home).expanduser() / "dynamos" / "profiles"
+
+
+def shipped() -> Path:
+    """Where the profiles are that come with DYNAMOS: in the checkout that this program is from."""
+    return Path(dynamos.__file__).resolve().parent.parent / "profiles"
+
+
+def roots() -> list[Path]:
+    """Where profiles are: here, those that come with DYNAMOS, and those that were installed."""
+    return [root for root in (Path("profiles"), shipped(), installed()) if root.is_dir()]
 
 
 def _hint(name: str, known: Iterable[str]) -> str:

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dynamos.deploy import data, marketplaces, merging, places
-from dynamos.deploy.drafts import open_document
+from dynamos.deploy import data, marketplaces, merging, overlay_checks, places, site_checks
+from dynamos.deploy.extending import Layered, open_layered
+from dynamos.deploy.notes import Notes
+from dynamos.deploy.salvage import salvage
 from dynamos.kit.errors import Mistake, Mistakes, NotFound
-from dynamos.model.documents import Document, json_path
+from dynamos.model.documents import json_path
 from dynamos.model.marketplaces import Marketplace
 from dynamos.model.profiles import Profile
+from dynamos.model.sites import Site
 
 SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 
@@ -28,19 +31,38 @@ class Checked:
 def load(path_or_name: str | Path) -> Profile:
     """Read a profile by path, or by name among those that come with DYNAMOS; its paths become absolute.
 
-    Raises NotFound, or Mistakes with every mistake of the file.
+    What it extends is in it. Raises NotFound, or Mistakes with every mistake of form.
     """
-    return _read(path_or_name)[0]
+    layered = _read(path_or_name)
+    notes = Notes(layered.document)
+    profile = _placed(layered, layered.document.validate(Profile), notes)
+    if notes.mistakes:
+        raise Mistakes(notes.mistakes, subject=layered.document.file)
+    return profile
 
 
 def resolve(profile: Profile) -> Marketplace:
     """Give the profile's marketplace with what the profile adds to it. Raises Mistakes with all of them."""
-    return _check(profile, None).marketplace
+    notes = Notes()
+    marketplace = _check(profile, notes)
+    if notes.mistakes or marketplace is None:
+        raise Mistakes(notes.mistakes, subject=f"profile {profile.name}")
+    return marketplace
 
 
 def validate(path_or_name: str | Path) -> Checked:
     """Read a profile and the marketplace that it names. Raises Mistakes with every mistake and its place."""
-    return _check(*_read(path_or_name))
+    layered = _read(path_or_name)
+    found = salvage(layered.document)
+    notes = Notes(layered.document, found.numbers)
+    marketplace = None
+    if found.profile:
+        profile = _placed(layered, found.profile, notes)
+        marketplace = _check(profile, notes, found.lost)
+    mistakes = [*found.mistakes, *notes.mistakes]
+    if mistakes or marketplace is None:
+        raise Mistakes(list(dict.fromkeys(mistakes)), subject=layered.document.file)
+    return Checked(profile, marketplace, tuple(notes.warnings))
 
 
 def prepare(profile: Profile, target: Path | None = None) -> dict[str, Path]:
@@ -69,23 +91,49 @@ def schema() -> dict[str, Any]:
     return {"$schema": SCHEMA, **described, "title": "DYNAMOS profile"}
 
 
-def _read(path_or_name: str | Path) -> tuple[Profile, Document]:
+def _read(path_or_name: str | Path) -> Layered:
     path = places.profile_file(path_or_name)
-    document = open_document(path, str(path_or_name) if path == Path(path_or_name) else str(path))
-    profile = document.validate(Profile)
-    beside = path.resolve().parent
+    return open_layered(path, str(path_or_name) if path == Path(path_or_name) else str(path))
+
+
+def _placed(layered: Layered, profile: Profile, notes: Notes) -> Profile:
+    """Give the profile with absolute paths: those in a file are relative to it, also where another file extends it."""
+    market = profile.marketplace
     try:
-        folder = places.marketplace_folder(profile.marketplace, beside=beside)
+        market = str(places.marketplace_folder(market, beside=layered.beside("marketplace"))) if market else market
     except NotFound as error:
-        raise Mistakes([document.mistake(("marketplace",), error.message, error.hint)], subject=document.file) from None
-    absolute = {party: str(beside / Path(where).expanduser()) for party, where in profile.data_folders.items()}
-    return profile.model_copy(update={"marketplace": str(folder), "data_folders": absolute}), document
+        notes.wrong(("marketplace",), error.message, error.hint)
+        market = ""
+    folders = {
+        party: str(layered.beside("dataFolders", party) / Path(where).expanduser())
+        for party, where in profile.data_folders.items()
+    }
+    sites = {name: _with_identities(layered, site, notes) for name, site in profile.sites.items()}
+    return profile.model_copy(update={"marketplace": market, "data_folders": folders, "sites": sites})
 
 
-def _check(profile: Profile, document: Document | None) -> Checked:
-    reading = marketplaces.read(Path(profile.marketplace))
-    merger = merging.Merger(profile, reading.marketplace, document)
-    marketplace = merger.merge()
-    if merger.mistakes:
-        raise Mistakes(merger.mistakes, subject=document.file if document else f"profile {profile.name}")
-    return Checked(profile, marketplace, (*reading.warnings, *merger.warnings))
+def _with_identities(layered: Layered, site: Site, notes: Notes) -> Site:
+    nodes = {}
+    for name, node in site.nodes.items():
+        at = ("sites", site.name, "nodes", name, "identity")
+        path = layered.beside(*at) / Path(node.identity).expanduser() if node.identity else None
+        if path and not path.is_file():
+            notes.wrong(at, f"there is no file {str(path)!r}", "give the file of the private key")
+        nodes[name] = node.model_copy(update={"identity": str(path)}) if path else node
+    return site.model_copy(update={"nodes": nodes})
+
+
+def _check(profile: Profile, notes: Notes, lost: frozenset[str] = frozenset()) -> Marketplace | None:
+    """Give the profile's marketplace, None where it is wrong, with every mistake in the notes."""
+    reading = None
+    if profile.marketplace and "marketplace" not in lost:
+        try:
+            reading = marketplaces.read(Path(profile.marketplace))
+        except Mistakes as wrong:
+            notes.mistakes.extend(wrong.mistakes)
+        else:
+            notes.warnings.extend(reading.warnings)
+    parties = reading.marketplace.parties if reading else None
+    site_checks.check_sites(profile, notes, parties, lost)
+    overlay_checks.check_overlay(profile, notes, parties, lost)
+    return merging.Merger(profile, reading.marketplace, notes).merge() if reading else None

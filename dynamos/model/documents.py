@@ -49,11 +49,15 @@ class Document:
 
         Of a member that is not there, the place of what should hold it.
         """
-        place, known = self._find(path)
-        return f"{self.file}:{place[0]}:{place[1]} ({json_path(path[:known])})"
+        node, place, known = self._find(path)
+        return f"{node.file or self.file}:{place[0]}:{place[1]} ({json_path(path[:known])})"
 
-    def _find(self, path: Sequence[str | int]) -> tuple[Position, int]:
-        """Give the place of what is at `path`, and how many steps of it exist."""
+    def file_of(self, path: Sequence[str | int]) -> str:
+        """Give the file that says what is at `path`."""
+        return self._find(path)[0].file or self.file
+
+    def _find(self, path: Sequence[str | int]) -> tuple[Node, Position, int]:
+        """Give what is at `path`, its place, and how many steps of the path exist."""
         node, place = self.root, self.root.position
         for known, step in enumerate(path):
             children = node.value
@@ -63,8 +67,8 @@ class Document:
                 node = children[step]
                 place = node.position
             else:
-                return place, known
-        return place, len(path)
+                return node, place, known
+        return node, place, len(path)
 
     def mistake(self, path: Sequence[str | int], message: str, hint: str = "") -> Mistake:
         """Give a mistake that is at `path`."""
@@ -87,11 +91,12 @@ class Document:
             return model.model_validate({**given, **found}), []
         except ValidationError as invalid:
             errors = invalid.errors(include_url=False)
-        located: list[tuple[Position, Mistake]] = []
+        located: list[tuple[str, Position, Mistake]] = []
         for error in errors:
             loc = (*path, *(step for step in error["loc"] if step != "[key]"))
-            located.append((self._find(loc)[0], self.mistake(loc, *explain(error, model))))
-        return None, list(dict.fromkeys(mistake for _, mistake in sorted(located, key=lambda one: one[0])))
+            node, place, _ = self._find(loc)
+            located.append((node.file, place, self.mistake(loc, *explain(error, model))))
+        return None, list(dict.fromkeys(mistake for *_, mistake in sorted(located, key=lambda one: one[:2])))
 
     def validate(self, model: type[M], path: Sequence[str | int] = (), **given: Any) -> M:
         """Read the value at `path` as a `model`. Raises Mistakes with all of them."""

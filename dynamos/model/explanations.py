@@ -36,7 +36,7 @@ def explain(error: Mapping[str, Any], model: type[BaseModel]) -> tuple[str, str]
         return f"found {show(found)}, expected {expected}", suggest(found, choices) if isinstance(found, str) else ""
     if kind in ("value_error", "assertion_error"):
         reason = str(error["ctx"]["error"])
-        return reason if show(found) in reason else f"found {show(found)}: {reason}", ""
+        return reason if show(found) in reason or isinstance(found, dict) else f"found {show(found)}: {reason}", ""
     return f"found {show(found)}, expected {_expected(kind, error)}", _advice(kind, found)
 
 

@@ -19,11 +19,13 @@ class Node:
     """One value: a scalar, a list of nodes or a dict of nodes; and where it and its keys stand.
 
     Readers fill it in while they read; afterwards it is only looked at. An alias is the very node of its anchor.
+    `file` is where it and its own key stand, if that is another file than its document's.
     """
 
     value: Any
     position: Position
     keys: dict[str, Position] = field(default_factory=dict)
+    file: str = ""
 
 
 @dataclass(frozen=True, slots=True)

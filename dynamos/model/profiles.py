@@ -7,16 +7,12 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from dynamos.model.datasets import Source
+from dynamos.model.networks import Fault, Group, Link, Overlay
 from dynamos.model.services import Limits
+from dynamos.model.sites import Site
+from dynamos.model.subnets import Subnets
 from dynamos.model.units import Duration, Size
 from dynamos.model.values import Name, Value
-
-
-class Site(Value):
-    """A place with nodes, and the parties that work there. In a profile its name is its key."""
-
-    name: Name = ""
-    parties: tuple[Name, ...] = ()
 
 
 class Settings(Value):
@@ -41,18 +37,27 @@ class Settings(Value):
 class Profile(Value):
     """A testbed and the marketplace on it.
 
-    `marketplace` is the name of one that comes with DYNAMOS, or the path of a folder. `data` says where tables of a
-    party lie that the marketplace does not say it of, and `data_folders` the folder that these paths are relative to
-    (else `data/<party>` in the marketplace's folder). `admins`, `duties` (request type to services) and `rules` (data
-    set, table and column to a rule like "truncate:4") are added to what the marketplace says. Without `sites`, every
-    party is at one.
+    `extends` is another profile, of which this one says only what differs. `driver` is what sites are made of:
+    `processes` of this machine without networks of their own, `namespaces` with real ones, or machines that exist, by
+    `ssh`. `control` is the site of the orchestrator, the API and the bus's hub; without it, the first. `marketplace` is
+    the name of one that comes with DYNAMOS, or the path of a folder. `data` says where tables of a party lie that the
+    marketplace does not say it of, and `data_folders` the folder that these paths are relative to (else `data/<party>`
+    in the marketplace's folder). `admins`, `duties` (request type to services) and `rules` (data set, table and column
+    to a rule like "truncate:4") are added to what the marketplace says. Without `sites`, every party is at one.
     """
 
     name: Name
     description: str = ""
-    driver: Literal["processes"] = "processes"
+    extends: str = ""
+    driver: Literal["processes", "namespaces", "ssh"] = "processes"
     marketplace: str
     sites: dict[Name, Site] = Field(default_factory=dict)
+    control: Name | None = None
+    links: tuple[Link, ...] = ()
+    overlay: Overlay = Overlay()
+    groups: dict[Name, Group] = Field(default_factory=dict)
+    timeline: tuple[Fault, ...] = ()
+    subnets: Subnets = Subnets()
     settings: Settings = Settings()
     data: dict[Name, dict[Name, dict[str, Source]]] = Field(default_factory=dict)
     data_folders: dict[Name, str] = Field(default_factory=dict)
@@ -67,3 +72,16 @@ class Profile(Value):
         if not isinstance(value, dict):
             return value
         return {name: {"name": name, **site} if isinstance(site, dict) else site for name, site in value.items()}
+
+    @property
+    def control_site(self) -> str:
+        """The site of the orchestrator, the API and the bus's hub; empty where there are no sites."""
+        return self.control or next(iter(self.sites), "")
+
+    def site_of(self, party: str) -> str:
+        """Give the site of a party; empty where there are no sites."""
+        return next((site.name for site in self.sites.values() if party in site.parties), "")
+
+    def link(self, name: str) -> Link | None:
+        """Give the link of that name; its two sites may stand in either order."""
+        return next((each for each in self.links if name in (each.name, "-".join(reversed(each.between)))), None)

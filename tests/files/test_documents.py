@@ -68,7 +68,10 @@ driver: proceses
 settings: {apiPort: -1, open: maybe, deadline: [], limits: {memory: 12XB}}
 """
     assert mistakes_of(text, model=Profile) == [
-        "x.yaml:3:1 ($.driver): found 'proceses', expected 'processes' (did you mean 'processes'?)",
+        (
+            "x.yaml:3:1 ($.driver): found 'proceses', expected 'processes', 'namespaces' or 'ssh'"
+            " (did you mean 'processes'?)"
+        ),
         "x.yaml:4:12 ($.settings.apiPort): found -1, expected at least 0",
         "x.yaml:4:25 ($.settings.open): found 'maybe', expected true or false",
         "x.yaml:4:38 ($.settings.deadline): found a list: expected a duration like '70ms'",
