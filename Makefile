@@ -1,45 +1,40 @@
-# Every target does its own set-up from a clean checkout: a virtual environment by uv, with hashes checked.
+# Every target does its own set-up from a clean checkout: a virtual environment made by uv, with every hash checked.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fmt lock clean
+.PHONY: help demo test check bench fmt lock clean setup
 
 PYTHON ?= python3
-UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
+WORKERS ?= auto
 BIN := .venv/bin
 READY := .venv/.ready
+# A uv that works, else our own: a version manager's shim may be on the path without a uv behind it.
+UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .tools/bin/uv)
+OWN_UV := $(filter .tools/bin/uv,$(UV))
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-.tools/bin/uv:
-	$(PYTHON) -m venv .tools
-	.tools/bin/python -m pip install --quiet --disable-pip-version-check uv
-
-$(READY): requirements/dev.txt requirements/data.txt pyproject.toml | $(filter .tools/bin/uv,$(UV))
-	test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) .venv
-	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt requirements/data.txt
-	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
-	touch $(READY)
-
-demo: $(READY) ## every idea of the system on this machine, in under a minute
-	$(BIN)/dynamos demo
+demo: $(READY) ## every idea of the system on this machine, with real data, checked; in under a minute
+	@$(BIN)/dynamos demo
 
 test: $(READY) ## the whole of the project's behaviour
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 check: $(READY) ## style, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 bench: $(READY) ## latency, throughput and memory as ratios to plain DuckDB, and JSON
 	$(BIN)/python -m tests.bench
+
+setup: $(READY) ## only the virtual environment, in .venv
 
 fmt: $(READY) ## write the formatter's style
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-lock: | $(filter .tools/bin/uv,$(UV)) ## renew the hashed requirements
+lock: | $(OWN_UV) ## renew the hashed requirements
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	    --no-emit-package dynamos --all-extras --group dev pyproject.toml -o requirements/dev.txt
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
@@ -47,4 +42,15 @@ lock: | $(filter .tools/bin/uv,$(UV)) ## renew the hashed requirements
 	$(UV) pip compile --quiet --no-deps --generate-hashes --no-emit-index-url --no-header requirements/data.in -o requirements/data.txt
 
 clean: ## remove what the targets made
-	rm -rf .venv .tools .dynamos .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .tools .dynamos .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench-results
+
+$(READY): requirements/dev.txt requirements/data.txt pyproject.toml | $(OWN_UV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "DYNAMOS needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) .venv
+	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt requirements/data.txt
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $(READY)
+
+.tools/bin/uv:
+	@.ci/uv $(PYTHON)

@@ -28,7 +28,7 @@ def demo(
 
     Starts a testbed of its own, and stops it. Exit code 70 where a result is not what plain DuckDB computes.
     """
-    from dynamos.cli.shows import console
+    from dynamos.cli.shows import console, save_picture
     from dynamos.cli.stories import Story
 
     out = console(record=picture is not None)
@@ -38,7 +38,7 @@ def demo(
     if keep:
         out.print(f"\nIt is still up: export DYNAMOS_STATE={state / 'demo'}; dynamos status; dynamos down")
     if picture:
-        out.save_svg(str(picture), title="dynamos demo")
+        save_picture(out, picture, title="dynamos demo")
 
 
 @contextmanager

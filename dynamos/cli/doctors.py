@@ -10,7 +10,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,10 +32,11 @@ class Finding:
     verdict: Verdict
     found: str
     hint: str = ""
+    repair: Callable[[], object] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Give JSON-ready members."""
-        return asdict(self)
+        return {"what": self.what, "verdict": self.verdict, "found": self.found, "hint": self.hint}
 
 
 def examine(state: Path) -> list[Finding]:
@@ -124,11 +126,11 @@ def _files() -> Iterator[Finding]:
 
 def _testbeds(state: Path) -> Iterator[Finding]:
     from dynamos.cli.targets import folders
-    from dynamos.deploy.testbeds import phase_of
+    from dynamos.deploy.testbeds import phase_of, take_down
 
     for folder in folders(state):
         status = folder.read_status()
         if status and phase_of(folder, status) == "killed":
             name = folder.root.name
-            hint = f"dynamos down --testbed {name} cleans up; dynamos up starts it again"
-            yield Finding(f"testbed {name}", "limited", "its supervisor was killed", hint)
+            hint = f"dynamos down --testbed {name} (or doctor --fix) cleans up; dynamos up starts it again"
+            yield Finding(f"testbed {name}", "limited", "its supervisor was killed", hint, partial(take_down, folder))

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from dynamos.cli.shows import Format
+from dynamos.kit.errors import DynamosError
 
 ProfileArgument = Annotated[str, typer.Argument(help="A profile's file, or the name of one that comes with DYNAMOS.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
@@ -43,14 +44,17 @@ def list_profiles(format: FormatOption = Format.TABLE) -> None:  # noqa: A002
     from dynamos.deploy.places import profile_names
     from dynamos.deploy.profiles import load
 
-    found = [load(name) for name in profile_names()]
+    found = []
+    for name in profile_names():
+        try:
+            each = load(name)
+            found.append((each.name, Path(each.marketplace).name, each.description))
+        except DynamosError as error:
+            found.append((name, "", f"{error.message}: dynamos profile validate {name}"))
     if format is Format.JSON:
-        print_json(
-            [{"name": p.name, "marketplace": Path(p.marketplace).name, "description": p.description} for p in found]
-        )
+        print_json([dict(zip(("name", "marketplace", "description"), row, strict=True)) for row in found])
         return
-    rows = [[each.name, Path(each.marketplace).name, each.description] for each in found]
-    print_table(("profile", "marketplace", "description"), rows, empty="no profiles")
+    print_table(("profile", "marketplace", "description"), found, empty="no profiles")
 
 
 @profile.command("show")

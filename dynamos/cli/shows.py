@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from dynamos.kit.errors import DynamosError
@@ -85,6 +86,17 @@ def print_facts(facts: Mapping[str, object], *, title: str = "") -> None:
         if value not in ("", None, [], {}, ()):
             table.add_row(name, value if isinstance(value, Text) else Text(_text(value)))
     console().print(table)
+
+
+def save_picture(out: Console, path: Path, *, title: str) -> None:
+    """Write what a recording console has shown as an SVG that needs no font from elsewhere."""
+    import re
+
+    from dynamos.deploy.states import explained
+
+    picture = re.sub(r"@font-face\s*\{[^}]*\}", "", out.export_svg(title=title))
+    with explained(path):
+        path.write_text(re.sub(r"\n\s*\n+", "\n", picture), encoding="utf-8")
 
 
 def note(text: str) -> None:

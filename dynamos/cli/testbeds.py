@@ -225,6 +225,7 @@ def logs(
 
 
 def doctor(
+    fix: Annotated[bool, typer.Option("--fix", help="Clean up what a killed supervisor left.")] = False,
     format: FormatOption = Format.TABLE,  # noqa: A002
     state: StateOption = Path(targets.STATE),
 ) -> None:
@@ -233,6 +234,11 @@ def doctor(
     from dynamos.cli.shows import print_json, print_table, styled
 
     found = examine(state)
+    repairs = [finding.repair for finding in found if finding.repair]
+    if fix and repairs:
+        for repair in repairs:
+            repair()
+        found = examine(state)
     if format is Format.JSON:
         print_json([finding.as_dict() for finding in found])
     else:
