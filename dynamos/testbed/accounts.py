@@ -5,7 +5,9 @@ Only the standard library: the first process of every node imports this.
 
 from __future__ import annotations
 
-import os
+from contextlib import suppress
+from os import chown
+from pathlib import Path
 
 USER = "dynamos"
 """The user without privileges that units run as."""
@@ -13,35 +15,39 @@ _ID = 64700
 
 
 def write(hostname: str) -> None:
-    """Write who and what this node is: its name, its users without any password, and no names but its own."""
-    users = _lines("/etc/passwd")
-    groups = _lines("/etc/group")
-    _put("/etc/passwd", [*users, f"{USER}:x:{_ID}:{_ID}:DYNAMOS:/home/{USER}:/bin/bash"])
-    _put("/etc/group", [*groups, f"{USER}:x:{_ID}:"])
-    names = [line.split(":")[0] for line in (*users, f"{USER}:")]
-    _put("/etc/shadow", [f"{name}:*:20000:0:99999:7:::" for name in names], 0o600)
-    _put("/etc/gshadow", [f"{line.split(':')[0]}:*::" for line in (*groups, f"{USER}:")], 0o600)
-    _put("/etc/hostname", [hostname])
-    _put("/etc/hosts", ["127.0.0.1 localhost", "::1 localhost ip6-localhost", f"127.0.1.1 {hostname}"])
-    _put("/etc/resolv.conf", ["# Names are in /etc/hosts."])
-    home = f"/home/{USER}"
-    os.makedirs(home, 0o700, exist_ok=True)
-    try:
-        os.chown(home, _ID, _ID)
-    except OSError:
-        os.chmod(home, 0o755)  # one user only is mapped here
+    """Write who and what this node is: its name, its users, none of whom has a password, and no names but its own."""
+    users, groups = _entries("passwd"), _entries("group")
+    _put("passwd", [*users, f"{USER}:x:{_ID}:{_ID}:DYNAMOS:/home/{USER}:/bin/bash"])
+    _put("group", [*groups, f"{USER}:x:{_ID}:"])
+    _put("shadow", [f"{_name(line)}:*:20000:0:99999:7:::" for line in (*users, USER)], 0o600)
+    _put("gshadow", [f"{_name(line)}:*::" for line in (*groups, USER)], 0o600)
+    _put("hostname", [hostname])
+    _put("hosts", hosts(hostname))
+    _put("resolv.conf", ["# Names are in /etc/hosts."])
+    home = Path("/home", USER)
+    home.mkdir(0o755)
+    with suppress(OSError):  # where one user only is mapped
+        chown(home, _ID, _ID)
+        home.chmod(0o700)
 
 
-def _lines(path: str) -> list[str]:
-    with open(path, encoding="utf-8") as file:
-        return [line for line in file.read().splitlines() if line and not line.startswith(f"{USER}:")]
+def hosts(hostname: str) -> list[str]:
+    """Give the lines of /etc/hosts that every node and container has."""
+    return ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback", f"127.0.1.1 {hostname}"]
 
 
-def _put(path: str, lines: list[str], mode: int = 0o644) -> None:
+def _entries(name: str) -> list[str]:
+    lines = Path("/etc", name).read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and _name(line) != USER]
+
+
+def _name(line: str) -> str:
+    return line.partition(":")[0]
+
+
+def _put(name: str, lines: list[str], mode: int = 0o644) -> None:
     """Replace a file, which may be a link to a place that is not there."""
-    if os.path.lexists(path):
-        os.unlink(path)
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, mode)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        file.write("".join(f"{line}\n" for line in lines))
-    os.chmod(path, mode)
+    path = Path("/etc", name)
+    path.unlink(missing_ok=True)
+    path.touch(mode)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

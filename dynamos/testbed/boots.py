@@ -1,10 +1,12 @@
-"""The birth of a world: a process that leaves every namespace of the machine before its first child is the world.
+"""The birth of a world: a process that leaves every namespace of the machine before its only child is the world.
 
-`python -I -S` runs `main` with what it needs as descriptors; nothing but a file in the testbed's folder tells of it.
+`python -I -S` runs `main` with what it needs as descriptors. The lock of the testbed's folder is held by whoever is on
+the way to be the world, so that nobody makes another one meanwhile.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
@@ -12,67 +14,67 @@ import sys
 from typing import Any
 
 from dynamos.jobs import linux
-from dynamos.testbed import namespaces, roots
+from dynamos.testbed import identities, namespaces, roots
+from dynamos.testbed.endings import born
 from dynamos.testbed.inits import Init
-
-_ROOT_BASE = 0x5D000000
-_IDS = 65536
 
 
 def main() -> None:
-    """Make the world that the words on the command line describe; the caller reads the end of it from the pipe."""
+    """Make the world that the word on the command line describes, and say on its pipe what came of it."""
     spec: dict[str, Any] = json.loads(sys.argv[1])
-    tell = int(spec["tell"])
+    for name in ("tell", "listener", "file", "lock"):
+        os.set_inheritable(int(spec[name]), False)
     try:
-        pid = _bear(spec, tell)
+        _bear(spec)
     except OSError as error:
-        os.write(tell, json.dumps({"error": str(error), "errno": error.errno}).encode())
+        _tell(spec, {"error": str(error)})
         raise SystemExit(1) from None
-    raise SystemExit(0 if pid else 1)
 
 
-def _bear(spec: dict[str, Any], tell: int) -> int:
+def _bear(spec: dict[str, Any]) -> None:
     """Leave the machine's namespaces in the only order that works, and fork the world."""
     os.setsid()
     os.umask(0o022)
-    show = list(spec["show"])
-    for name in ("tell", "listener", "file"):
-        os.set_inheritable(int(spec[name]), False)
-    privileged = os.geteuid() == 0
-    if privileged:
-        linux.unshare(linux.NEW_MOUNT)
-        linux.mount("", "/", "", linux.MS_REC | linux.MS_PRIVATE)
-        user = namespaces.user_namespace(dict.fromkeys(("uid_map", "gid_map"), f"0 {_ROOT_BASE} {_IDS}\n"))
-        roots.machine_root(show, user)
-        linux.setns(user, linux.NEW_USER)
-    else:
-        maps = {"uid_map": f"0 {os.getuid()} 1\n", "gid_map": f"0 {os.getgid()} 1\n"}
-        user = namespaces.user_namespace(maps)
-        linux.setns(user, linux.NEW_USER)
-        linux.unshare(linux.NEW_MOUNT)
-        linux.mount("", "/", "", linux.MS_REC | linux.MS_PRIVATE)
-        roots.machine_root(show, -1)
-    os.close(user)
-    if privileged:
-        os.setgroups([])
-    os.setresgid(0, 0, 0)
-    os.setresuid(0, 0, 0)
-    linux.prctl(linux.PR_SET_DUMPABLE, 1)  # else its children's namespaces could not be looked up in /proc
+    machine_root = identities.is_machine_root()
+    kind = _leave_machine(list(spec["show"]))
+    # Without this its children's namespaces could not be looked up in /proc.
+    linux.prctl(linux.PR_SET_DUMPABLE, 1)
     go, told = os.pipe()
     linux.unshare(linux.NEW_PID)
     pid = os.fork()
     if pid == 0:
         os.close(told)
-        _be_world(spec, go, show)
+        _be_world(spec, go, shield=machine_root and kind == identities.SAME)
     os.close(go)
-    os.write(int(spec["file"]), json.dumps({"pid": pid, "born": _born(pid), "name": spec["name"]}).encode())
+    facts = {"pid": pid, "born": born(pid), "name": spec["name"], "kind": kind}
+    os.write(int(spec["file"]), json.dumps(facts).encode())
     os.write(told, b"1")
-    return pid
 
 
-def _be_world(spec: dict[str, Any], go: int, show: list[str]) -> None:
+def _leave_machine(show: list[str]) -> str:
+    """Enter the world's user namespace, with a view of the machine as root, and tell the kind of that namespace."""
+    privileged = os.geteuid() == 0
+    if privileged:
+        linux.unshare(linux.NEW_MOUNT)
+        namespaces.keep_mounts_private()
+    user, kind = identities.user_namespace(privileged=privileged)
+    if privileged:
+        roots.machine_root(show, user if kind == identities.SHIFTED else -1)
+    linux.setns(user, linux.NEW_USER)
+    os.close(user)
+    if not privileged:
+        linux.unshare(linux.NEW_MOUNT)
+        namespaces.keep_mounts_private()
+        roots.machine_root(show, -1)
+    if kind != identities.SINGLE:
+        os.setgroups([])
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
+    return kind
+
+
+def _be_world(spec: dict[str, Any], go: int, *, shield: bool) -> None:
     """Be the first process of the world, once whoever made it has written down who it is."""
-    tell = int(spec["tell"])
     try:
         if not os.read(go, 1):
             os._exit(1)
@@ -80,17 +82,17 @@ def _be_world(spec: dict[str, Any], go: int, show: list[str]) -> None:
         namespaces.leave(spec["name"])
         roots.world_mounts()
         listener = socket.socket(fileno=int(spec["listener"]))
-        os.close(int(spec["file"]))
         listener.listen(128)
-        os.write(tell, b"{}")
-        os.close(tell)
-        Init(listener, show, inner="node").serve()
+        _tell(spec, {})
+        for name in ("file", "lock", "tell"):
+            os.close(int(spec[name]))
+        gc.freeze()  # what is here already is shared with every init, and stays so
+        Init(listener, "world", list(spec["show"]), shield=shield).serve()
     except OSError as error:
-        os.write(tell, json.dumps({"error": str(error), "errno": error.errno}).encode())
+        _tell(spec, {"error": str(error)})
     finally:
         os._exit(1)
 
 
-def _born(pid: int) -> int:
-    with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
-        return int(file.read().rpartition(")")[2].split()[19])
+def _tell(spec: dict[str, Any], answer: dict[str, str]) -> None:
+    os.write(int(spec["tell"]), json.dumps(answer).encode())

@@ -1,6 +1,6 @@
-"""A box: a set of namespaces with an init, which is what a node and a container are. It is a Host.
+"""A box: a set of namespaces with an init, which is what a world, a node and a container are. It is a Host.
 
-Everything goes through the init's socket in the testbed's folder, so that any thread of any process of the same user
+Everything goes through the init's socket in the testbed's folder, so that any thread of any process of the same person
 may use it, and nothing of the caller but what is handed over gets in.
 """
 
@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from dynamos.kit.errors import Broken, Conflict, JobFailed, NotFound, Unavailable
-from dynamos.testbed import calls
+from dynamos.kit.errors import BadInput, Broken, JobFailed, NotFound, Unavailable
+from dynamos.testbed import accounts, calls, children
 from dynamos.testbed.hosts import Completed
+from dynamos.testbed.locks import locked
 
 _FACTS = "box.json"
-_NOT_FOUND = 127
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_DAEMON = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._-]{0,99}")
+_MAKE_SECONDS = 60.0
+_COPY_SECONDS = 120.0
 
 
 class Box:
@@ -47,17 +53,22 @@ class Box:
 
     @property
     def alive(self) -> bool:
-        try:
+        """Whether somebody serves it now."""
+        with suppress(NotFound, Unavailable):
             calls.connect(self._folder).close()
-        except (NotFound, OSError):
-            return False
-        return True
+            return True
+        return False
 
     @property
     def pid(self) -> int:
-        """The pid of its init as this process sees it, for `nsenter --target`."""
+        """The pid of its init as this process sees it, for `nsenter --target`. Raises NotFound."""
         with closing(calls.connect(self._folder)) as connection:
             return calls.pid_of(connection)
+
+    @property
+    def read_only(self) -> tuple[str, ...]:
+        """The system folders that nothing can be written to in it, because of how this machine mounts them."""
+        return tuple(facts(self._folder).get("read_only", ()))
 
     def run(
         self,
@@ -73,15 +84,15 @@ class Box:
     ) -> Completed:
         """Run a command to its end, with a clean environment and `fds` as its descriptors from 3 on.
 
-        Raises JobFailed with its standard error where it fails, and TimedOut, which ends it and its session.
+        Output is what was there when it ended, whoever else still writes. Raises JobFailed with its standard error
+        where it fails, and TimedOut, which ends it and its session.
         """
         message = {"do": "run", "argv": list(argv), "env": dict(env or {}), "user": user, "cwd": cwd}
         code, stdout, stderr = calls.finish(self._folder, message, stdin=stdin, fds=fds, within=within)
-        completed = Completed(tuple(argv), code, stdout, stderr)
         if check and code != 0:
             told = (stderr or stdout).decode(errors="replace").strip()
             raise JobFailed(f"{' '.join(argv)!r} ended with {code}: {told}", where=self._name, exit_code=code)
-        return completed
+        return Completed(tuple(argv), code, stdout, stderr)
 
     def start(
         self,
@@ -95,23 +106,24 @@ class Box:
     ) -> int:
         """Start a daemon under a name of its own, with `fds` as its descriptors from 3 on, and give its pid there.
 
-        It is started again when it ends, with a bounded back-off, until `stop`. The same daemon may be started twice.
-        Raises Conflict where another one has that name, NotFound where there is no such program.
+        It is started again when it ends, with a bounded back-off, until `stop`. To start the same one twice does
+        nothing. Raises Conflict where another one has that name, NotFound where there is no such program.
         """
-        message = {"name": name, "argv": list(argv), "env": dict(env or {}), "user": user, "cwd": cwd}
+        message = {"do": "start", "name": name, "argv": list(argv), "env": dict(env or {}), "user": user, "cwd": cwd}
         log = os.open(self.log(name), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            answer, _ = calls.ask(self._folder, {"do": "start", **message}, [nothing, log, log, *fds])
-        except Conflict:
-            raise Conflict(f"another daemon is called {name!r}", where=self._name, hint="stop it first") from None
+            answer, _ = calls.ask(self._folder, message, [nothing, log, log, *fds])
         finally:
             os.close(log)
             os.close(nothing)
         return int(answer["pid"])
 
     def stop(self, name: str) -> None:
-        """End the daemon of that name and wait until it is gone, at most some seconds before it is killed."""
+        """End the daemon of that name, and what it started in its session, and wait until it is gone.
+
+        It is killed when it takes longer than some seconds. Does nothing where there is none.
+        """
         calls.ask(self._folder, {"do": "stop", "name": name})
 
     def daemons(self) -> dict[str, dict[str, int]]:
@@ -122,6 +134,8 @@ class Box:
 
     def log(self, name: str) -> Path:
         """Give the file that a daemon's output goes to."""
+        if not _DAEMON.fullmatch(name):
+            raise BadInput(f"a daemon cannot be called {name!r}", where=self._name)
         logs = self._folder / "logs"
         logs.mkdir(mode=0o700, exist_ok=True)
         return logs / f"{name}.log"
@@ -129,47 +143,68 @@ class Box:
     def put(self, path: str, content: bytes, *, mode: int = 0o644) -> None:
         """Write a file, with its folders. Nobody sees half of it."""
         message = {"do": "put", "path": path, "mode": mode}
-        code, _, stderr = calls.finish(self._folder, message, stdin=content, within=60.0)
+        code, _, stderr = calls.finish(self._folder, message, stdin=content, within=_COPY_SECONDS)
         if code != 0:
             raise JobFailed(f"cannot write {path}: {stderr.decode(errors='replace').strip()}", where=self._name)
 
     def get(self, path: str) -> bytes:
         """Read a file. Raises NotFound."""
-        code, stdout, stderr = calls.finish(self._folder, {"do": "get", "path": path}, within=60.0)
-        if code == _NOT_FOUND:
+        code, stdout, stderr = calls.finish(self._folder, {"do": "get", "path": path}, within=_COPY_SECONDS)
+        if code == children.NOT_FOUND:
             raise NotFound(f"there is no {path}", where=self._name)
         if code != 0:
             raise JobFailed(f"cannot read {path}: {stderr.decode(errors='replace').strip()}", where=self._name)
         return stdout
 
+    def set_names(self, addresses: Mapping[str, str]) -> None:
+        """Make these names resolve to these addresses, and no others but its own."""
+        lines = [*accounts.hosts(self._name), *(f"{address} {name}" for name, address in sorted(addresses.items()))]
+        self.put("/etc/hosts", "".join(f"{line}\n" for line in lines).encode())
+
     def spawn(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-        """Start a command that shares this process's terminal, and give it. Options are those of Popen."""
+        """Start a command with this process's own input, output and terminal. Options are those of Popen.
+
+        It has `pass_fds` under the numbers that they have here.
+        """
         return subprocess.Popen(self.enter_argv(argv), **options)
 
     def enter_argv(self, argv: Sequence[str]) -> list[str]:
         """Give the words that run a command in here with the caller's own input, output and terminal."""
-        clean = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "USER=root", "LANG=C.UTF-8"]
-        term = [f"TERM={value}"] if (value := os.environ.get("TERM")) else []
-        return ["nsenter", "--target", str(self.pid), "--all", "--wdns=/", "--", *clean, *term, *argv]
+        program = shutil.which("nsenter", path=children.PATH)
+        if program is None:
+            raise Unavailable("there is no nsenter on this machine", hint="install the package util-linux")
+        # Root must become the box's own root; anybody else is that already, and may not change.
+        ours = [] if os.geteuid() == 0 else ["--preserve-credentials"]
+        clean = [f"PATH={children.PATH}", "HOME=/root", "USER=root", "LANG=C.UTF-8"]
+        terminal = [f"TERM={kind}"] if (kind := os.environ.get("TERM")) else []
+        where = ["--target", str(self.pid), "--all", *ours, "--wdns=/"]
+        return [program, *where, "--", "/usr/bin/env", "-i", *clean, *terminal, *argv]
 
     @contextmanager
     def namespace(self, kind: str = "net") -> Iterator[int]:
         """Give a descriptor of one of its namespaces: `net`, `mnt`, `uts`, `ipc`, `pid` or `user`."""
         _, fds = calls.ask(self._folder, {"do": "namespace", "kind": kind})
         if not fds:
-            raise Broken(f"{self._name!r} gave no namespace")
+            raise Broken("no namespace came with the answer", where=self._name)
         try:
             yield fds[0]
         finally:
             os.close(fds[0])
 
 
-def create(parent: Path, folder: Path, name: str, site: str, **facts: Any) -> None:
-    """Have the init in `parent` create a box with its files in `folder`. Raises Conflict where it is there."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with closing(calls.listen(folder)) as listener:
-        calls.ask(parent, {"do": "create", "name": name, **facts}, [listener.fileno()], within=60.0)
-    (folder / _FACTS).write_text(json.dumps({"name": name, "site": site}), encoding="utf-8")
+def make(parent: Path, folder: Path, name: str, site: str, **options: Any) -> None:
+    """Have the init in `parent` make a box with its files in `folder`, unless it is there."""
+    if not _NAME.fullmatch(name):
+        hint = "small letters, digits and hyphens, at most 63"
+        raise BadInput(f"{name!r} cannot be the name of a machine", hint=hint)
+    with locked(folder, within=_MAKE_SECONDS):
+        if Box(folder, name, site).alive:
+            return
+        with calls.listener(folder) as listener:
+            message = {"do": "create", "name": name, **options}
+            answer, _ = calls.ask(parent, message, [listener.fileno()], within=_MAKE_SECONDS)
+        told = {"name": name, "site": site, "read_only": answer["read_only"]}
+        (folder / _FACTS).write_text(json.dumps(told), encoding="utf-8")
 
 
 def remove(parent: Path, folder: Path, name: str) -> None:
@@ -180,10 +215,10 @@ def remove(parent: Path, folder: Path, name: str) -> None:
         (folder / left).unlink(missing_ok=True)
 
 
-def facts(folder: Path) -> dict[str, str]:
+def facts(folder: Path) -> dict[str, Any]:
     """Give what is written about a box; empty where there is none."""
     try:
-        told: dict[str, str] = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+        told: dict[str, Any] = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return told

@@ -7,27 +7,28 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from dynamos.kit.errors import Broken, Conflict, NotFound, TimedOut, Unavailable
+from dynamos.kit.errors import Broken, Conflict, DynamosError, NotFound, TimedOut, Unavailable
 from dynamos.testbed import messages
 
 SOCKET = "init.sock"
 _CHUNK = 1 << 16
 _CREDENTIALS = struct.Struct("3i")
+_KINDS: dict[int, type[DynamosError]] = {2: NotFound, 17: Conflict}
+"""Errors by the number that the kernel has for them."""
 
 
-def listen(folder: Path) -> socket.socket:
+@contextmanager
+def listener(folder: Path) -> Iterator[socket.socket]:
     """Make the socket of an init in its folder; whoever is to serve it begins to listen."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with _short(folder) as place:
-        with suppress(FileNotFoundError):
-            os.unlink(f"{place}/{SOCKET}")
+    (folder / SOCKET).unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock, _short(folder) as place:
         sock.bind(f"{place}/{SOCKET}")
-    return sock
+        yield sock
 
 
 def connect(folder: Path) -> socket.socket:
@@ -38,44 +39,36 @@ def connect(folder: Path) -> socket.socket:
             sock.connect(f"{place}/{SOCKET}")
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
         sock.close()
-        raise NotFound(f"{folder.name!r} is not there", where=str(folder), hint="bring the testbed up first") from None
-    except OSError:
+        raise NotFound(f"{folder.name!r} is not there", where=str(folder), hint="bring the testbed up") from None
+    except OSError as error:
         sock.close()
-        raise
+        raise Unavailable(f"{folder.name!r} cannot be reached: {error.strerror}", where=str(folder)) from None
     return sock
 
 
 def pid_of(connection: socket.socket) -> int:
     """Give the pid, as this process sees it, of the init on the other side."""
-    size = _CREDENTIALS.size
-    pid: int = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))[0]
+    pid: int = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))[0]
     return pid
 
 
 def ask(
     folder: Path, message: Mapping[str, Any], fds: Sequence[int] = (), *, within: float = 30.0
 ) -> tuple[dict[str, Any], list[int]]:
-    """Ask an init for one thing and give its answer, with the descriptors that came along."""
+    """Ask an init for one thing and give its answer, with the descriptors that came along.
+
+    Raises NotFound, Conflict, TimedOut, Unavailable where it ended meanwhile, Broken.
+    """
     with closing(connect(folder)) as connection:
-        messages.send(connection, message, fds)
         connection.settimeout(within)
         try:
+            messages.send(connection, message, fds)
             answer, received = messages.receive(connection)
         except TimeoutError:
             raise TimedOut(f"{folder.name!r} did not {message['do']} within {within:g} s", where=str(folder)) from None
         except ConnectionError:
             answer, received = None, []
-    return checked(answer, folder), received
-
-
-def checked(answer: dict[str, Any] | None, folder: Path) -> dict[str, Any]:
-    """Give an answer that is none of failure."""
-    if answer is None:
-        raise Unavailable(f"{folder.name!r} ended while it worked", where=str(folder))
-    if "error" in answer:
-        kinds = {2: NotFound, 17: Conflict}
-        raise kinds.get(answer.get("errno", 0), Broken)(str(answer["error"]), where=str(folder))
-    return answer
+    return _checked(answer, folder), received
 
 
 def finish(
@@ -84,40 +77,53 @@ def finish(
     """Have an init run something to its end, and give its exit code and output. Raises TimedOut, and ends it then."""
     with ExitStack() as stack:
         source = stack.enter_context(_source(stdin))
-        outputs = [_pipe(stack) for _ in range(2)]
+        pipes = [_pipe(stack) for _ in range(2)]
         connection = stack.enter_context(closing(connect(folder)))
-        messages.send(connection, message, [source.fileno(), *(write.fileno() for _, write in outputs), *fds])
-        for _, write in outputs:
+        try:
+            messages.send(connection, message, [source.fileno(), *(write.fileno() for _, write in pipes), *fds])
+        except ConnectionError:
+            _checked(None, folder)
+        for _, write in pipes:
             write.close()
-        readers = {read.fileno(): bytearray() for read, _ in outputs}
-        code = _collect(connection, readers, folder, message, time.monotonic() + within)
-        stdout, stderr = (bytes(text) for text in readers.values())
+        outputs = {read.fileno(): bytearray() for read, _ in pipes}
+        code = _collect(connection, outputs, folder, message, within)
+        stdout, stderr = (bytes(text) for text in outputs.values())
         return code, stdout, stderr
 
 
 def _collect(
-    connection: socket.socket, readers: dict[int, bytearray], folder: Path, message: Mapping[str, Any], end: float
+    connection: socket.socket, outputs: dict[int, bytearray], folder: Path, message: Mapping[str, Any], within: float
 ) -> int:
     """Read output until the work has ended, and then what is there already: a child may hold on to a pipe for ever."""
+    end = time.monotonic() + within
     poll = select.poll()
-    open_fds = set(readers)
-    for fd in (connection.fileno(), *readers):
+    unfinished = set(outputs)
+    for fd in (connection.fileno(), *outputs):
         os.set_blocking(fd, False)
         poll.register(fd, select.POLLIN)
     while True:
-        events = poll.poll(max(0.0, end - time.monotonic()) * 1000)
+        events = {fd for fd, _ in poll.poll(max(0.0, end - time.monotonic()) * 1000)}
         if not events:
             what = " ".join(map(str, message.get("argv", [message["do"], message.get("path", "")])))
-            raise TimedOut(f"{what!r} did not end in time", where=folder.name)
-        for fd, _ in events:
-            if fd in open_fds and not _drain(fd, readers[fd]):
+            raise TimedOut(f"{what!r} did not end within {within:g} s", where=folder.name)
+        for fd in events & unfinished:
+            if not _drain(fd, outputs[fd]):
                 poll.unregister(fd)
-                open_fds.discard(fd)
-        if any(fd == connection.fileno() for fd, _ in events):
-            answer = checked(_received(connection), folder)
-            for fd in open_fds:
-                _drain(fd, readers[fd])
+                unfinished.discard(fd)
+        if connection.fileno() in events:
+            answer = _checked(_received(connection), folder)
+            for fd in unfinished:
+                _drain(fd, outputs[fd])
             return int(answer["code"])
+
+
+def _checked(answer: dict[str, Any] | None, folder: Path) -> dict[str, Any]:
+    """Give an answer that is none of failure."""
+    if answer is None:
+        raise Unavailable(f"{folder.name!r} ended while it worked", where=str(folder))
+    if "error" in answer:
+        raise _KINDS.get(answer.get("errno", 0), Broken)(str(answer["error"]), where=folder.name)
+    return answer
 
 
 def _received(connection: socket.socket) -> dict[str, Any] | None:
@@ -139,36 +145,26 @@ def _drain(fd: int, into: bytearray) -> bool:
         into += block
 
 
-def _source(content: bytes | None) -> Any:
+def _source(content: bytes | None) -> BinaryIO:
     """Give a file that a child reads as its standard input."""
     if not content:
-        return open(os.devnull, "rb")  # noqa: SIM115, PTH123
-    file = open(os.memfd_create("stdin", os.MFD_CLOEXEC), "w+b", buffering=0)  # noqa: SIM115, PTH123
-    view = memoryview(content)
-    while view:
-        view = view[file.write(view) or 0 :]
+        return Path(os.devnull).open("rb")
+    file = os.fdopen(os.memfd_create("stdin", os.MFD_CLOEXEC), "w+b")
+    file.write(content)
     file.seek(0)
     return file
 
 
-def _pipe(stack: ExitStack) -> tuple[Any, Any]:
+def _pipe(stack: ExitStack) -> tuple[BinaryIO, BinaryIO]:
     read, write = os.pipe()
-    return (
-        stack.enter_context(os.fdopen(read, "rb", buffering=0)),
-        stack.enter_context(os.fdopen(write, "wb", buffering=0)),
-    )
+    return stack.enter_context(os.fdopen(read, "rb")), stack.enter_context(os.fdopen(write, "wb"))
 
 
-class _short:  # noqa: N801
-    """A path of a folder that fits into a socket's address, however long its own is."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._fd = -1
-
-    def __enter__(self) -> str:
-        self._fd = os.open(self._folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        return f"/proc/self/fd/{self._fd}"
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
+@contextmanager
+def _short(folder: Path) -> Iterator[str]:
+    """Give a path of a folder that fits into a socket's address, however long its own is."""
+    fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{fd}"
+    finally:
+        os.close(fd)

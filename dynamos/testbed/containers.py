@@ -12,8 +12,8 @@ from dynamos.testbed.boxes import Box
 class Container(Box):
     """A further set of namespaces on a node: own network (a loopback only), processes, host name, /run, /etc/hosts.
 
-    Its files are the node's, as they are; what it writes stays in it. On its node it has a name for `ip netns exec NAME`
-    and `ip link set DEV netns NAME`.
+    Its files are the node's, as they are; what it writes stays in it. On its node it has a name for
+    `ip netns exec NAME` and `ip link set DEV netns NAME`.
     """
 
     def __init__(self, folder: Path, name: str, site: str, node: str) -> None:

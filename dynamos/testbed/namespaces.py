@@ -9,13 +9,16 @@ import fcntl
 import os
 import socket
 import struct
+from collections.abc import Callable
+from contextlib import suppress
 
 from dynamos.jobs import linux
 
 OWN = linux.NEW_MOUNT | linux.NEW_NET | linux.NEW_UTS | linux.NEW_IPC | linux.NEW_CGROUP
 """Every kind but pid, which begins with a child, and user, which a world has one of."""
 
-_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
+_GET_FLAGS, _SET_FLAGS, _UP = 0x8913, 0x8914, 1
+_FLAGS = struct.Struct("16sh14x")
 
 
 def fork_as_first() -> int:
@@ -34,18 +37,22 @@ def fork_as_first() -> int:
 def leave(hostname: str) -> None:
     """Leave every namespace but user and pid for fresh ones, under a host name and with a loopback that is up."""
     linux.unshare(OWN)
-    linux.mount("", "/", "", linux.MS_REC | linux.MS_PRIVATE)
+    keep_mounts_private()
     socket.sethostname(hostname)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        asked = struct.pack("16sh14x", b"lo", 0)
-        _, flags = struct.unpack("16sh14x", fcntl.ioctl(control, _SIOCGIFFLAGS, asked))
-        fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | _IFF_UP))
+        _, flags = _FLAGS.unpack(fcntl.ioctl(control, _GET_FLAGS, _FLAGS.pack(b"lo", 0)))
+        fcntl.ioctl(control, _SET_FLAGS, _FLAGS.pack(b"lo", flags | _UP))
 
 
-def user_namespace(maps: dict[str, str]) -> int:
-    """Make a user namespace with these texts as `uid_map` and `gid_map`, and give a descriptor of it.
+def keep_mounts_private() -> None:
+    """Let no mount that is made here be seen in another mount namespace, nor the other way round."""
+    linux.mount("", "/", "", linux.MS_REC | linux.MS_PRIVATE)
 
-    Without privileges the map may only be of the caller's own user and group, each on one line.
+
+def user_namespace(write_maps: Callable[[int], None]) -> int:
+    """Make a user namespace and give a descriptor of it. `write_maps` writes the maps of the process that it is given.
+
+    Raises OSError where the machine does not let us.
     """
     made, done = os.pipe(), os.pipe()
     pid = os.fork()
@@ -55,11 +62,8 @@ def user_namespace(maps: dict[str, str]) -> int:
     os.close(done[0])
     try:
         if not os.read(made[0], 1):
-            raise PermissionError("this machine does not let us make a user namespace")
-        if os.geteuid() != 0:
-            _write(pid, "setgroups", "deny")
-        for kind, text in maps.items():
-            _write(pid, kind, text)
+            raise PermissionError(1, "a user namespace is not allowed here")
+        write_maps(pid)
         return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     finally:
         os.close(made[0])
@@ -71,16 +75,9 @@ def _wait_in_user_namespace(made: int, done: tuple[int, int]) -> None:
     """Stay, as the child, in a user namespace until the parent has what it needs."""
     try:
         os.close(done[1])
-        linux.unshare(linux.NEW_USER)
-        os.write(made, b"1")
-        os.read(done[0], 1)
+        with suppress(OSError):
+            linux.unshare(linux.NEW_USER)
+            os.write(made, b"1")
+            os.read(done[0], 1)
     finally:
         os._exit(0)
-
-
-def _write(pid: int, name: str, text: str) -> None:
-    fd = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, text.encode())
-    finally:
-        os.close(fd)

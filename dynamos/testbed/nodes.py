@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 
-from dynamos.kit.errors import Conflict
 from dynamos.testbed import boxes
 from dynamos.testbed.boxes import Box
 from dynamos.testbed.containers import Container
@@ -16,22 +14,26 @@ class Node(Box):
 
     def container(self, name: str) -> Container:
         """Give the container of that name, and make it where there is none."""
-        folder = self.folder / "containers" / name
-        found = Container(folder, name, self.site, self.name)
-        if not found.alive:
-            with suppress(Conflict):
-                boxes.create(self.folder, folder, name, self.site)
-        return found
+        container = self._container(name)
+        if not container.alive:
+            boxes.make(self.folder, container.folder, name, self.site)
+        return container
 
     def containers(self) -> list[Container]:
         """Give the containers that are there, by name."""
-        folders = sorted((self.folder / "containers").glob("*"))
-        found = [Container(folder, folder.name, self.site, self.name) for folder in folders]
+        found = (self._container(folder.name) for folder in sorted(self._containers.glob("*")))
         return [container for container in found if container.alive]
 
     def destroy(self) -> None:
         """End everything in it, its containers too, and wait until it is gone. Does nothing where it is gone."""
         boxes.remove(self.folder.parent.parent, self.folder, self.name)
+
+    @property
+    def _containers(self) -> Path:
+        return self.folder / "containers"
+
+    def _container(self, name: str) -> Container:
+        return Container(self._containers / name, name, self.site, self.name)
 
 
 def node_in(folder: Path) -> Node | None:
