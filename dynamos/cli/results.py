@@ -42,8 +42,8 @@ def tell_providers(job: Mapping[str, Any]) -> None:
     for name, said in job.get("providers", {}).items():
         if said["outcome"] == "answered":
             continue
-        error = said.get("error") or {}
-        note(f"{name}: {said['outcome']} {error.get('message', '')}".rstrip())
+        why = [(said.get("error") or {}).get("message", ""), *(said.get("notes") or ())]
+        note(": ".join([name, said["outcome"].replace("-", " "), *filter(None, why)]))
         for reason in said.get("reasons") or ():
             print_reason(console(error=True), reason)
 

@@ -48,8 +48,9 @@ def test_each_unit_has_its_own_files_and_nothing_else(folder):
     provision(folder)
     own = {"certificate.pem", "key.pem", "authority.pem"}
     assert names(folder, "bus") == names(folder, "admin") == own
-    assert names(folder, "orchestrator") == own | {"jwks.json", "config.json"}
-    assert names(folder, "united") == names(folder, "api") == own | {"jwks.json", "config.json", "orchestrator.pem"}
+    assert names(folder, "orchestrator") == own | {"api.pem", "config.json"}
+    assert names(folder, "united") == own | {"api.pem", "config.json", "orchestrator.pem"}
+    assert names(folder, "api") == own | {"jwks.json", "config.json", "orchestrator.pem"}
     keys = {
         (folder.unit(unit) / "key.pem").read_bytes() for unit in ("bus", "orchestrator", "united", "jetblue", "api")
     }

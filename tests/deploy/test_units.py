@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from dynamos.deploy.units import JWKS, SIGNER, Places, units
+from dynamos.deploy.units import EDGE, JWKS, SIGNER, Places, units
 from dynamos.kit.errors import BadInput
 from dynamos.model.agreements import Agreement
 from dynamos.model.datasets import DataSet, Source
@@ -49,10 +49,11 @@ def test_a_party_without_an_agreement_permits_nothing():
     assert found["noaa"].config.agreement == Agreement(name="noaa")
 
 
-def test_who_checks_grants_has_the_signers_certificate_and_who_checks_tokens_the_issuers_keys():
+def test_each_unit_has_the_keys_that_it_checks_others_with_and_no_more():
     files = {unit.name: set(unit.files) for unit in units(PROFILE, marketplace(UNITED), PLACES)["localhost"]}
     assert {name for name, held in files.items() if SIGNER in held} == {"united", "api"}
-    assert {name for name, held in files.items() if JWKS in held} == {"orchestrator", "united", "api"}
+    assert {name for name, held in files.items() if EDGE in held} == {"united", "orchestrator"}
+    assert {name for name, held in files.items() if JWKS in held} == {"api"}
 
 
 @pytest.mark.parametrize("name", ["API", "orchestrator", "Bus", "admin"])
