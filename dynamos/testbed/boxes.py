@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dynamos.kit.errors import BadInput, Broken, JobFailed, NotFound, Unavailable
-from dynamos.testbed import accounts, calls, children
+from dynamos.testbed import accounts, calls, children, messages
 from dynamos.testbed.hosts import Completed
 from dynamos.testbed.locks import locked
 
@@ -200,7 +200,7 @@ def make(parent: Path, folder: Path, name: str, site: str, **options: Any) -> No
     with locked(folder, within=_MAKE_SECONDS):
         if Box(folder, name, site).alive:
             return
-        with calls.listener(folder) as listener:
+        with messages.listener(folder) as listener:
             message = {"do": "create", "name": name, **options}
             answer, _ = calls.ask(parent, message, [listener.fileno()], within=_MAKE_SECONDS)
         told = {"name": name, "site": site, "read_only": answer["read_only"]}
@@ -211,7 +211,7 @@ def remove(parent: Path, folder: Path, name: str) -> None:
     """Have the init in `parent` end a box, and wait until nothing is left of it but its logs."""
     with suppress(NotFound, Unavailable):
         calls.ask(parent, {"do": "remove", "name": name})
-    for left in (calls.SOCKET, _FACTS):
+    for left in (messages.SOCKET, _FACTS):
         (folder / left).unlink(missing_ok=True)
 
 

@@ -7,43 +7,28 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from dynamos.kit.errors import Broken, Conflict, DynamosError, NotFound, TimedOut, Unavailable
 from dynamos.testbed import messages
 
-SOCKET = "init.sock"
 _CHUNK = 1 << 16
 _CREDENTIALS = struct.Struct("3i")
 _KINDS: dict[int, type[DynamosError]] = {2: NotFound, 17: Conflict}
 """Errors by the number that the kernel has for them."""
 
 
-@contextmanager
-def listener(folder: Path) -> Iterator[socket.socket]:
-    """Make the socket of an init in its folder; whoever is to serve it begins to listen."""
-    (folder / SOCKET).unlink(missing_ok=True)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock, _short(folder) as place:
-        sock.bind(f"{place}/{SOCKET}")
-        yield sock
-
-
 def connect(folder: Path) -> socket.socket:
     """Connect to the init whose folder it is. Raises NotFound where nobody serves it."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
-        with _short(folder) as place:
-            sock.connect(f"{place}/{SOCKET}")
+        return messages.connect(folder)
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
-        sock.close()
         raise NotFound(f"{folder.name!r} is not there", where=str(folder), hint="bring the testbed up") from None
     except OSError as error:
-        sock.close()
         raise Unavailable(f"{folder.name!r} cannot be reached: {error.strerror}", where=str(folder)) from None
-    return sock
 
 
 def pid_of(connection: socket.socket) -> int:
@@ -158,13 +143,3 @@ def _source(content: bytes | None) -> BinaryIO:
 def _pipe(stack: ExitStack) -> tuple[BinaryIO, BinaryIO]:
     read, write = os.pipe()
     return stack.enter_context(os.fdopen(read, "rb")), stack.enter_context(os.fdopen(write, "wb"))
-
-
-@contextmanager
-def _short(folder: Path) -> Iterator[str]:
-    """Give a path of a folder that fits into a socket's address, however long its own is."""
-    fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{fd}"
-    finally:
-        os.close(fd)

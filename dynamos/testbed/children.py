@@ -24,7 +24,7 @@ _SIGNALS = (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signa
 
 
 def fork(work: Callable[[], object], fds: Sequence[int], *, user: str = "root") -> int:
-    """Fork a child that does `work` in a session of its own, with these descriptors as 0, 1, 2 and so on; give its pid."""
+    """Fork a child that does `work` in a session of its own, with these descriptors as 0, 1, 2, ...; give its pid."""
     pid = os.fork()
     if pid:
         return pid

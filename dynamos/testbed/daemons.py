@@ -89,7 +89,7 @@ class Daemons:
         self._all: dict[str, Daemon] = {}
 
     def start(self, spec: dict[str, Any], fds: list[int]) -> dict[str, Any]:
-        """Start one, or find it at work already; give what to tell the caller, and whether the descriptors are `kept`."""
+        """Start one, or find it at work already; give the caller's answer; `kept` are its descriptors."""
         known = self._all.get(spec["name"])
         if known:
             if known.spec == spec and not known.stopping:

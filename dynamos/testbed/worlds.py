@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import dynamos
 from dynamos.kit.errors import Broken, Conflict, JobFailed, NotFound, Unavailable
-from dynamos.testbed import boxes, calls, identities
+from dynamos.testbed import boxes, identities, messages
 from dynamos.testbed.boxes import Box
 from dynamos.testbed.endings import Ending, born
 from dynamos.testbed.hosts import Host
@@ -53,7 +53,7 @@ class World(Box):
             shutil.rmtree(folder / NODES, ignore_errors=True)
             paths = [_package(), Path(sys.prefix), Path(sys.base_prefix), *(path.resolve() for path in show)]
             shown = [str(path) for path in _outermost(paths)]
-            with calls.listener(folder) as listener:
+            with messages.listener(folder) as listener:
                 _boot(folder, {"name": name, "show": shown, "listener": listener.fileno(), "lock": lock})
         return cls(folder, name, "")
 
@@ -85,7 +85,7 @@ class World(Box):
             ending.kill()
             ending.wait(within=20.0, what=f"the world {self.name!r}")
         (self.folder / _FACTS).unlink(missing_ok=True)
-        for left in self.folder.rglob(calls.SOCKET):
+        for left in self.folder.rglob(messages.SOCKET):
             left.unlink(missing_ok=True)
 
     def node(self, name: str, site: str, *, size: str = "50%") -> Node:
