@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dynamos.deploy.states import StateFolder, explain, explained, private_folder, write_private
-from dynamos.deploy.units import AUTHORITY, CERTIFICATE, JWKS, KEY, LOCALHOST, SIGNER, Places, Unit, units
+from dynamos.deploy.units import AUTHORITY, CERTIFICATE, EDGE, JWKS, KEY, LOCALHOST, SIGNER, Places, Unit, units
 from dynamos.kit.errors import Conflict, NotFound
-from dynamos.knowledge.permissions import ADMIN, ORCHESTRATOR
+from dynamos.knowledge.permissions import ADMIN, API, ORCHESTRATOR
 from dynamos.middleware.identity.authority import Authority, renewal_due
 from dynamos.middleware.identity.tokens import DevelopmentIssuer
 from dynamos.model.marketplaces import Marketplace
@@ -75,11 +75,12 @@ def configure(grounds: Grounds, data: Mapping[str, Path]) -> None:
     """Put into each unit's folder its configuration and the keys that it checks others with, and nothing else."""
     folder = grounds.folder
     jwks = DevelopmentIssuer.load(folder.issuer).jwks.read_text(encoding="utf-8")
+    edge = (folder.unit(API) / CERTIFICATE).read_text(encoding="utf-8")
     signer = (folder.unit(ORCHESTRATOR) / CERTIFICATE).read_text(encoding="utf-8")
     with explained(folder.root):
         for unit in grounds.units(data):
             own = folder.unit(unit.name)
-            texts = {JWKS: jwks, SIGNER: signer}
+            texts = {JWKS: jwks, SIGNER: signer, EDGE: edge}
             for name in texts.keys() & set(unit.files):
                 write_private(own / name, texts[name])
             if unit.config:

@@ -25,6 +25,8 @@ CERTIFICATE, KEY, AUTHORITY = "certificate.pem", "key.pem", "authority.pem"
 JWKS = "jwks.json"
 SIGNER = "orchestrator.pem"
 """The certificate whose key signs grants, at those who check them."""
+EDGE = "api.pem"
+"""The certificate whose key signs vouchers, at those who check them."""
 
 _CREDENTIALS = (CERTIFICATE, KEY, AUTHORITY)
 
@@ -67,7 +69,7 @@ def units(profile: Profile, marketplace: Marketplace, places: Places) -> dict[st
     orchestrator = OrchestratorConfig(
         name=ORCHESTRATOR,
         folder=places.units / ORCHESTRATOR,
-        jwks=places.units / ORCHESTRATOR / JWKS,
+        api=places.units / ORCHESTRATOR / EDGE,
         parties=parties,
         archetypes=marketplace.archetypes,
         request_types=marketplace.request_types,
@@ -83,13 +85,13 @@ def units(profile: Profile, marketplace: Marketplace, places: Places) -> dict[st
         orchestrator=places.units / API / SIGNER,
         **shared,
     )
-    signed = (*_CREDENTIALS, JWKS, SIGNER)
+    party_files = (*_CREDENTIALS, SIGNER, EDGE)
     return {
         LOCALHOST: [
             Unit(BUS, "bus"),
-            Unit(ORCHESTRATOR, "orchestrator", (BUS,), orchestrator, (*_CREDENTIALS, JWKS)),
-            *(Unit(p, "agent", (BUS,), _agent(p, profile, marketplace, places), signed) for p in parties),
-            Unit(API, "api", (BUS,), api, signed),
+            Unit(ORCHESTRATOR, "orchestrator", (BUS,), orchestrator, (*_CREDENTIALS, EDGE)),
+            *(Unit(p, "agent", (BUS,), _agent(p, profile, marketplace, places), party_files) for p in parties),
+            Unit(API, "api", (BUS,), api, (*_CREDENTIALS, JWKS, SIGNER)),
         ]
     }
 
@@ -102,11 +104,11 @@ def _agent(name: str, profile: Profile, marketplace: Marketplace, places: Places
         marketplace=marketplace.name,
         folder=places.units / name,
         bus=places.bus,
-        jwks=places.units / name / JWKS,
         settings=profile.settings,
         party=party,
         agreement=marketplace.agreements.get(name, Agreement(name=name)),
         data_sets={each: marketplace.data_sets[each] for each in party.data if each in marketplace.data_sets},
         data=places.data.get(name, places.units / name / "data"),
         orchestrator=places.units / name / SIGNER,
+        api=places.units / name / EDGE,
     )

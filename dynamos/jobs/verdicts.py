@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from dynamos.jobs.specs import StepReport
-from dynamos.kit.errors import JobFailed
+from dynamos.kit.errors import DynamosError, JobFailed, TimedOut
 from dynamos.model.jobs import Usage
 from dynamos.model.plans import Step
 from dynamos.model.services import Limits
@@ -46,8 +46,11 @@ def failed(report: StepReport) -> bool:
     return report.why != "" or report.status != 0
 
 
-def judge(step: Step, report: StepReport, limits: Limits) -> JobFailed:
-    """Give the error of a step that failed: what happened, where, what to do, and the end of its log."""
+def judge(step: Step, report: StepReport, limits: Limits) -> DynamosError:
+    """Give the error of a step that failed: what happened, where, what to do, and the end of its log.
+
+    It is TimedOut at the deadline, else JobFailed. The log is the party's own: it may hold rows.
+    """
     where = f"{step.party}/{step.id}"
     code = exit_code(report)
     log = report.log.strip()
@@ -61,7 +64,8 @@ def judge(step: Step, report: StepReport, limits: Limits) -> JobFailed:
     why = "cpu-limit" if not report.why and code == -signal.SIGXCPU else report.why
     if why in by_limit:
         message, hint = by_limit[why]
-        return JobFailed(f"{step.service} {message}", where=where, hint=hint, code=why, log=log)
+        kind = TimedOut if why == "deadline" else JobFailed
+        return kind(f"{step.service} {message}", where=where, hint=hint, code=why, log=log)
     if code < 0:
         name = signal.Signals(-code).name
         return JobFailed(f"{step.service} crashed with {name}", where=where, code="crashed", signal=name, log=log)

@@ -16,17 +16,15 @@ from dynamos.model.values import Name, Value
 
 
 class UnitConfig(Value):
-    """What every unit has: its name, its folder, its credentials, where the bus is, and whose tokens it accepts.
+    """What every unit has: its name, its folder, its credentials, and where the bus is.
 
-    `folder` holds certificate.pem, key.pem, authority.pem and the unit's logs and scratch. `jwks` is the path of the
-    public keys of the issuer of bearer tokens.
+    `folder` holds certificate.pem, key.pem, authority.pem and the unit's logs and scratch.
     """
 
     name: Name
     marketplace: Name
     folder: Path
     bus: str
-    jwks: Path
     settings: Settings = Settings()
 
     @property
@@ -37,7 +35,7 @@ class UnitConfig(Value):
 class AgentConfig(UnitConfig):
     """A party's agent. `data` is the folder that the paths of `party.data` are relative to; `port` 0 takes a free one.
 
-    `orchestrator` is the path of the certificate whose key signs grants.
+    `orchestrator` is the path of the certificate whose key signs grants, `api` of the one whose key signs vouchers.
     """
 
     party: Party
@@ -47,10 +45,13 @@ class AgentConfig(UnitConfig):
     host: str = "127.0.0.1"
     port: int = 0
     orchestrator: Path
+    api: Path
 
 
 class OrchestratorConfig(UnitConfig):
-    """The orchestrator: what the marketplace shares."""
+    """The orchestrator: what the marketplace shares. `api` is the path of the certificate whose key signs vouchers."""
+
+    api: Path
 
     parties: tuple[Name, ...]
     archetypes: dict[Name, Archetype]
@@ -59,7 +60,9 @@ class OrchestratorConfig(UnitConfig):
 
 
 class ApiConfig(UnitConfig):
-    """The HTTP API and its gateway for results."""
+    """The HTTP API and its gateway for results. `jwks` is the path of the public keys of the issuer of tokens."""
+
+    jwks: Path
 
     parties: tuple[Name, ...]
     host: str = "127.0.0.1"

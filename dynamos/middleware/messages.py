@@ -18,13 +18,13 @@ Kind = Literal["archetypes", "requestTypes", "microservices", "policyEnforcer", 
 class Submit(Value):
     """`orchestrator.submit`, API -> orchestrator: run this. Answer: Submitted.
 
-    `token` is the requestor's own bearer token, which every agent checks again; `gateway` is the address where the
+    `voucher` is the API's signed word on who asks for this, which every agent checks again; `gateway` is where the
     API takes the results' streams.
     """
 
     job: str
     request: Request
-    token: str = ""
+    voucher: str = ""
     gateway: str
     trace: dict[str, str] = Field(default_factory=dict)
 
@@ -40,7 +40,7 @@ class Check(Value):
     """`orchestrator.check`, API -> orchestrator: would this run, and how? Answer: Checked."""
 
     request: Request
-    token: str = ""
+    voucher: str = ""
 
 
 class Checked(Value):
@@ -89,7 +89,7 @@ class Seen(Value):
 class Change(Value):
     """`orchestrator.change`, API -> orchestrator: write one value. Answer: Changed.
 
-    An agreement goes on to its party's agent (`agent.<PARTY>.agreement`, the same message), which checks `token`.
+    An agreement goes on to its party's agent (`agent.<PARTY>.agreement`, the same message), which checks `voucher`.
     `value` None removes it. With `revision`, only if that is still the last one.
     """
 
@@ -97,7 +97,7 @@ class Change(Value):
     name: str
     value: dict[str, Any] | None = None
     revision: int | None = None
-    token: str = ""
+    voucher: str = ""
 
 
 class Changed(Value):
@@ -121,7 +121,7 @@ class StartPart(Value):
 
     grant: str
     request: Request
-    token: str = ""
+    voucher: str = ""
     trace: dict[str, str] = Field(default_factory=dict)
 
 

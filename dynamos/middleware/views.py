@@ -91,5 +91,9 @@ async def background(*works: Work) -> AsyncIterator[asyncio.TaskGroup]:
 
 
 def error_facts(error: DynamosError) -> dict[str, object]:
-    """Give an error as it is kept in reports and records: its members and its class's HTTP status."""
-    return {**error.as_dict(), "status": error.status, "kind": error.code}
+    """Give an error as it is kept in reports and records: its members and its class's HTTP status.
+
+    Not the end of a service's log: that may hold a party's rows, and stays with the party.
+    """
+    told = {name: value for name, value in error.as_dict().items() if name != "log"}
+    return {**told, "status": error.status, "kind": error.code}

@@ -7,8 +7,10 @@ import logging
 
 import pytest
 
+from dynamos.kit.clocks import SystemClock
 from dynamos.middleware.api import main
 from dynamos.middleware.api.callers import callers_of
+from dynamos.middleware.identity import vouchers
 from dynamos.middleware.identity.oidc import OidcVerifier
 from dynamos.middleware.identity.tokens import DevelopmentIssuer
 from support.apis import ANN, BOB, MARKETPLACE, api, config, upstream
@@ -84,14 +86,17 @@ def test_a_request_in_somebody_elses_name_is_403(tmp_path):
     assert submissions == []
 
 
-def test_the_token_goes_on_and_the_id_is_the_issuers(tmp_path):
+def test_the_token_stays_here_and_a_voucher_for_just_this_request_goes_on(tmp_path):
     async def work(rig):
         headers = rig.auth()
         await rig.client.post("/api/v1/jobs", json=upstream(), headers=headers)
-        return headers, rig.orchestrator.submissions[0]
+        return headers["authorization"], rig.orchestrator.submissions[0]
 
-    headers, submission = run(work, tmp_path)
-    assert f"Bearer {submission.token}" == headers["authorization"]
+    token, submission = run(work, tmp_path)
+    assert token.removeprefix("Bearer ") not in submission.model_dump_json()
+    certificate = tmp_path / "certificates" / "units" / "api" / "certificate.pem"
+    purpose = vouchers.to_run(submission.job, submission.request)
+    assert vouchers.verify(submission.voucher, certificate, purpose=purpose, clock=SystemClock()).user == ANN
     assert submission.request.user.id == ANN
 
 
@@ -104,7 +109,7 @@ def test_the_open_mode_takes_upstreams_scripts_and_says_what_it_is(tmp_path, hea
     answer, submission = run(work, tmp_path, open=True)
     assert answer.status_code == 200
     assert answer.headers["dynamos-mode"] == "open"
-    assert submission.token == ""
+    assert submission.voucher == ""
     assert submission.request.user.id == "12324"
 
 

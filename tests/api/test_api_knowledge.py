@@ -108,7 +108,7 @@ def test_put_keeps_upstreams_answer_and_adds_the_revision(tmp_path):
     assert (answer.status_code, answer.text) == (200, "OK")
     assert answer.headers["etag"] == looked.headers["etag"] == '"8"'
     assert looked.json()["weight"] == 300
-    assert changes[0].token
+    assert changes[0].voucher
 
 
 def test_revisions_keep_changes_from_overwriting_each_other(tmp_path):

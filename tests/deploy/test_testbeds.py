@@ -9,7 +9,7 @@ import pytest
 
 from dynamos.deploy.states import Phase, StateFolder
 from dynamos.deploy.testbeds import bring_up, phase_of, purge, take_down
-from dynamos.kit.errors import BadInput, Conflict, TimedOut, Unavailable
+from dynamos.kit.errors import BadInput, Conflict, Full, TimedOut, Unavailable
 from support.children import alive
 
 TESTS = str(Path(__file__).parents[1])
@@ -168,6 +168,12 @@ def test_a_state_folder_that_cannot_be_made_is_a_clear_error(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(BadInput, match="in the way") as caught:
         up(StateFolder(tmp_path / "file" / "tiny"))
+    assert "--state" in caught.value.hint
+
+
+def test_a_full_disk_is_told_as_that_even_where_it_cannot_be_written_down(folder):
+    with pytest.raises(Full, match="ended before it was ready") as caught:
+        up(folder, "full")
     assert "--state" in caught.value.hint
 
 

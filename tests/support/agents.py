@@ -130,7 +130,7 @@ async def orchestra(folder: Path, *, scene: Scene | None = None, **settings: Any
         marketplace="m",
         folder=folder / "units" / "orchestrator",
         bus="memory",
-        jwks=folder / "none.json",
+        api=folder / "none.pem",
         settings=Settings(open=True, **settings),
         parties=parties,
         archetypes=dict(scene.archetypes),
@@ -155,7 +155,7 @@ async def orchestra(folder: Path, *, scene: Scene | None = None, **settings: Any
         overview = Overview(kb, parties, presences)
         await stack.enter_async_context(background(*overview.works))
         book = JobBook(kb.store(JOBS), CLOCK)
-        requestors = Requestors(config)
+        requestors = Requestors(config.api, open=True, clock=CLOCK)
         orchestrator = Orchestrator(
             config, kb=kb, overview=overview, engine=BuiltIn(), book=book, requestors=requestors, clock=CLOCK
         )

@@ -21,6 +21,7 @@ from dynamos.middleware.api.results import Results
 from dynamos.middleware.configs import ApiConfig
 from dynamos.middleware.identity.tokens import DevelopmentIssuer
 from dynamos.model.profiles import Settings
+from support.identities import issue_all
 from support.orchestrators import FakeOrchestrator
 
 PARTIES = ("UVA", "VU", "RUG", "SURF")
@@ -48,10 +49,11 @@ class Rig:
 def config(folder: Path, **settings: Any) -> tuple[ApiConfig, DevelopmentIssuer]:
     """Give a configuration and the issuer whose tokens it accepts."""
     issuer = DevelopmentIssuer.create(folder / "issuer")
+    issue_all(folder / "certificates", "api", marketplace=MARKETPLACE)
     made = ApiConfig(
         name="api",
         marketplace=MARKETPLACE,
-        folder=folder / "api",
+        folder=folder / "certificates" / "units" / "api",
         bus="memory",
         jwks=issuer.jwks,
         settings=Settings(**settings),

@@ -10,7 +10,7 @@ from dynamos.deploy.logs import log_json
 from dynamos.deploy.processes import Patience, Program
 from dynamos.deploy.states import StateFolder
 from dynamos.deploy.supervisor import Prepared, supervise
-from dynamos.kit.errors import BadInput, DynamosError
+from dynamos.kit.errors import BadInput, DynamosError, Full
 
 
 def sleeper(address):
@@ -31,6 +31,10 @@ def prepare(folder, profile):
     text = profile.read_text()
     if "mistake" in text:
         raise BadInput("no such marketplace", where=f"{profile}:1", hint="look again")
+    if "full" in text:
+        folder.status.unlink()
+        folder.status.mkdir()  # from now on nothing can be written there
+        raise Full("no room left on the disk")
     for name in ("bus", "united", "api"):
         folder.unit(name).mkdir(parents=True, exist_ok=True)
     agent = broken if "broken" in text else (lambda _: signal.pause()) if "hangs" in text else sleeper("grpc://x")

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from opentelemetry import trace
 
+from dynamos.exchange.receivers import Receiver
 from dynamos.exchange.senders import Sender
 from dynamos.jobs.runners import Assignment, Runner
 from dynamos.kit.clocks import Clock
@@ -22,6 +23,7 @@ from dynamos.middleware.agent.inbox import Inbox
 from dynamos.middleware.agent.options import step_options
 from dynamos.middleware.agent.partruns import PartRun
 from dynamos.middleware.configs import AgentConfig
+from dynamos.middleware.identity import vouchers
 from dynamos.middleware.identity.requestors import Requestors
 from dynamos.middleware.messages import Change, EndPart, Started, StartPart
 from dynamos.middleware.views import SharedView
@@ -45,6 +47,7 @@ class Agent:
         kb: KnowledgeBase,
         runner: Runner,
         sender: Sender,
+        receiver: Receiver,
         inbox: Inbox,
         gatekeeper: Gatekeeper,
         shared: SharedView,
@@ -57,6 +60,7 @@ class Agent:
         self._kb = kb
         self._runner = runner
         self._sender = sender
+        self._receiver = receiver
         self._inbox = inbox
         self._gatekeeper = gatekeeper
         self._shared = shared
@@ -79,7 +83,14 @@ class Agent:
                 raise _reason(self._ended[job])
             if job in self._runs:
                 raise Conflict(f"job {job} runs here already")
-            run = PartRun(permit.grant, message.grant, runner=self._runner, sender=self._sender, inbox=self._inbox)
+            run = PartRun(
+                permit.grant,
+                message.grant,
+                runner=self._runner,
+                sender=self._sender,
+                receiver=self._receiver,
+                inbox=self._inbox,
+            )
             self._runs[job] = run
             try:
                 assignment = self._assignment(permit, telemetry.inject())
@@ -105,7 +116,8 @@ class Agent:
     async def change_agreement(self, message: Change) -> dict[str, object]:
         """Write the party's agreement for one of its admins."""
         party = self._config.party
-        user = await self._requestors.administers(party.name, message.token)
+        purpose = vouchers.to_change(message.kind, message.name, message.value, message.revision)
+        user = self._requestors.administers(party.name, message.voucher, purpose)
         is_admin = user == "" or (user is not None and user in party.admins)
         agreement, changed = await agreements.change(message, self._kb, party.name, is_admin=is_admin)
         self._policy.agreement, self._policy.revision = agreement, changed.revision

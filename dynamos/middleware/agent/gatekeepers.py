@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dynamos.kit.clocks import Clock
 from dynamos.kit.errors import BadInput, Refused
 from dynamos.middleware.configs import AgentConfig
-from dynamos.middleware.identity import grants
+from dynamos.middleware.identity import grants, vouchers
 from dynamos.middleware.identity.requestors import Requestors
 from dynamos.middleware.identity.spent import SpentGrants
 from dynamos.middleware.messages import StartPart
@@ -71,7 +71,7 @@ class Gatekeeper:
         request = message.request
         if request.digest() != grant.request:
             raise Refused("the request is not the one that was granted", code="grant-for-another")
-        await self._requestors.check(request.user.user_name, message.token)
+        self._requestors.check(request.user.user_name, message.voucher, vouchers.to_run(grant.job, request))
         decision = self._decide(request) if party in grant.compute else None
         self._check_chain(grant, request, decision)
         await self._spent.spend(grant.id, grant.expires)

@@ -72,7 +72,9 @@ async def _agent(
         await catalogue_of(kb, config.name).put(name, data_set)
     agreement, revision = await agreements.seed(kb, config.agreement)
     policy = Policy(agreement, revision, data_sets)
-    requestors = Requestors(config)
+    requestors = Requestors(config.api, open=config.settings.open, clock=clock)
+    spent = SpentGrants(kb.store(bucket_of(config.name)), clock=clock)
+    await spent.prune()
     inbox = Inbox(config.name, config.orchestrator, clock)
     gatekeeper = Gatekeeper(
         config,
@@ -80,14 +82,16 @@ async def _agent(
         shared=shared,
         policy=policy,
         requestors=requestors,
-        spent=SpentGrants(kb.store(bucket_of(config.name)), clock=clock),
+        spent=spent,
         clock=clock,
     )
+    receiver = Receiver(config.credentials, host=config.host, port=config.port, admit=inbox.admit)
     agent = Agent(
         config,
         kb=kb,
         runner=runner,
         sender=Sender(config.credentials),
+        receiver=receiver,
         inbox=inbox,
         gatekeeper=gatekeeper,
         shared=shared,
@@ -96,7 +100,6 @@ async def _agent(
         clock=clock,
         requestors=requestors,
     )
-    receiver = Receiver(config.credentials, host=config.host, port=config.port, admit=inbox.admit)
     return agent, receiver
 
 

@@ -39,7 +39,8 @@ def _tables(decision: ProviderDecision, party: Party, data_sets: Mapping[str, Da
     for use in decision.uses:
         data_set = data_sets[use.data_set]
         source = party.data[use.data_set].get(use.table) or Source(path="")
-        known = list(data_set.tables[use.table].columns)
+        columns = data_set.tables[use.table].columns
+        known = list(columns)
         visible = [column for column in known if column in use.columns] or known[:1]
         found[use.table] = {
             "path": source.path,
@@ -47,6 +48,7 @@ def _tables(decision: ProviderDecision, party: Party, data_sets: Mapping[str, Da
             "delimiter": source.delimiter or data_set.delimiter,
             "table": source.table,
             "columns": visible,
+            "types": {column: facts.type for column, facts in columns.items()},
         }
     return found
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from dynamos.exchange.receivers import Receiver
 from dynamos.exchange.senders import Sender
 from dynamos.exchange.sinks import PipeSink
 from dynamos.exchange.streams import Sink
@@ -23,9 +24,9 @@ log = logging.getLogger(__name__)
 GATEWAY = "api"
 GRACE_SECONDS = 10.0
 SETTLE_SECONDS = 2.0
-SOURCE_FAILED = ("not-arrow", "truncated")
-"""Codes of the sender that may only mean that the step which writes the stream has died."""
 READER_GONE = "reader-gone"
+STEP_FAILED = ("not-arrow", "truncated", READER_GONE)
+"""Codes of a stream that may only mean that the step at our end of it has died."""
 
 
 @dataclass(slots=True)
@@ -52,11 +53,14 @@ class Pipes:
 class PartRun:
     """Runs the part of one grant, once."""
 
-    def __init__(self, grant: Grant, text: str, *, runner: Runner, sender: Sender, inbox: Inbox) -> None:
+    def __init__(
+        self, grant: Grant, text: str, *, runner: Runner, sender: Sender, receiver: Receiver, inbox: Inbox
+    ) -> None:
         self.grant = grant
         self._text = text
         self._runner = runner
         self._sender = sender
+        self._receiver = receiver
         self._inbox = inbox
         self._loop = asyncio.get_running_loop()
         self._running: RunningPart | None = None
@@ -99,7 +103,9 @@ class PartRun:
             await self.kill(TimedOut(f"the streams of {self.grant.party} did not end in time", code="deadline"))
             self._outcome = await self._running.wait()
         finally:
-            self._close_sinks(self._inbox.forget(self.grant.job), Cancelled("the part has ended"))
+            ended = Cancelled("the part has ended")
+            self._close_sinks(self._inbox.forget(self.grant.job), ended)
+            await self._receiver.drop(self.grant.job, ended)
             if not confirmed.done():
                 confirmed.cancel()
             elif not confirmed.cancelled():
@@ -147,7 +153,7 @@ class PartRun:
         """Stop the part because a stream failed; where that is the fault of its step, let the step say why first."""
         assert self._running is not None
         self._failed_stream = self._failed_stream or error
-        if error.detail_code in SOURCE_FAILED:
+        if error.detail_code in STEP_FAILED:
             with suppress(TimeoutError):
                 async with asyncio.timeout(SETTLE_SECONDS):
                     await self._running.wait()
@@ -157,7 +163,9 @@ class PartRun:
         """An incoming stream broke off (told from a receiver's thread): what came so far must not count."""
         if self._over:
             return
-        asyncio.run_coroutine_threadsafe(self.kill(error), self._loop).result(timeout=GRACE_SECONDS)
+        # Where the step closed its own input, it has a reason of its own.
+        stop = self._fail_stream(error) if error.detail_code == READER_GONE else self.kill(error)
+        asyncio.run_coroutine_threadsafe(stop, self._loop).result(timeout=GRACE_SECONDS)
 
     def _close_sinks(self, sinks: list[Sink], error: DynamosError) -> None:
         """Close the pipes that no stream was let into."""
@@ -167,6 +175,8 @@ class PartRun:
 
     def _report(self, transfers: tuple[Transfer, ...]) -> PartReport:
         error = self._error
+        if error is not None:
+            log.warning("part.failed job=%s error=%s log=%s", self.grant.job, error, error.facts.get("log", ""))
         state = State.SUCCEEDED if error is None else State.CANCELLED if isinstance(error, Cancelled) else State.FAILED
         return PartReport(
             job=self.grant.job,

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from pathlib import Path
 
 from starlette.requests import HTTPConnection
 
+from dynamos.kit.clocks import SystemClock
 from dynamos.kit.errors import NotFound, Refused, Unauthenticated
 from dynamos.middleware.api.asks import Ask
-from dynamos.middleware.configs import UnitConfig
-from dynamos.middleware.identity.requestors import verifier_of
-from dynamos.middleware.identity.tokens import Identity, TokenVerifier
+from dynamos.middleware.configs import ApiConfig
+from dynamos.middleware.identity import vouchers
+from dynamos.middleware.identity.tokens import DEVELOPMENT_ISSUER, Identity, TokenVerifier, Verifier
 
 _DOTS_OF_A_TOKEN = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """`identity` is None only where the API is open and no token came. `token` is passed on to who checks again."""
+    """`identity` is None only where the API is open and no token came. `key` is the path of the API's own key."""
 
     identity: Identity | None
-    token: str = ""
+    key: Path | None = None
     open: bool = False
 
     @property
@@ -32,6 +34,12 @@ class Caller:
     @property
     def user_id(self) -> str:
         return self.identity.id if self.identity else ""
+
+    def voucher(self, purpose: str) -> str:
+        """Give our signed word that this user asked for `purpose`; empty for anybody."""
+        if self.identity is None or self.key is None:
+            return ""
+        return vouchers.sign(self.identity.user, self.identity.admin_of, purpose, self.key, SystemClock())
 
     def administers(self, name: str) -> bool:
         """Tell whether this user may change what belongs to a party, or (its name) to the marketplace."""
@@ -67,8 +75,16 @@ class Callers:
     signed token is verified all the same, so that nobody takes a forged one for accepted.
     """
 
-    def __init__(self, verifier: TokenVerifier | None, *, open: bool, slow: bool = False) -> None:  # noqa: A002
+    def __init__(
+        self,
+        verifier: TokenVerifier | None,
+        key: Path,
+        *,
+        open: bool,  # noqa: A002
+        slow: bool = False,
+    ) -> None:
         self._verifier = verifier
+        self._key = key
         self._open = open
         self._slow = slow
 
@@ -87,7 +103,7 @@ class Callers:
             raise Unauthenticated("no issuer of tokens is known here", code="token-issuer")
         verify = self._verifier.verify
         identity = await asyncio.to_thread(verify, token) if self._slow else verify(token)
-        return Caller(identity, token, open=self._open)
+        return Caller(identity, self._key, open=self._open)
 
 
 def bearer(header: str) -> str:
@@ -96,6 +112,19 @@ def bearer(header: str) -> str:
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
-def callers_of(config: UnitConfig) -> Callers:
-    """Give what tells who calls a unit: by the keys of its configuration, or those of its OpenID Connect issuer."""
-    return Callers(verifier_of(config), open=config.settings.open, slow=bool(config.settings.issuer))
+def callers_of(config: ApiConfig) -> Callers:
+    """Give what tells who calls: by the keys in the API's folder, or those of its OpenID Connect issuer."""
+    settings = config.settings
+    return Callers(_verifier_of(config), config.credentials.key, open=settings.open, slow=bool(settings.issuer))
+
+
+def _verifier_of(config: ApiConfig) -> TokenVerifier | None:
+    """Give what checks bearer tokens; None where there are no keys and the open mode needs none."""
+    if config.settings.issuer:
+        # Its HTTP client costs half a second of every start, and few marketplaces need it.
+        from dynamos.middleware.identity.oidc import OidcVerifier  # noqa: PLC0415
+
+        return OidcVerifier(config.settings.issuer, audience=config.marketplace)
+    if config.settings.open and not config.jwks.exists():
+        return None
+    return Verifier(config.jwks, issuer=DEVELOPMENT_ISSUER, audience=config.marketplace)

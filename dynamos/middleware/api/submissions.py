@@ -20,6 +20,7 @@ from dynamos.middleware.api.callers import Caller
 from dynamos.middleware.api.events import Events
 from dynamos.middleware.api.orchestrators import Orchestrator
 from dynamos.middleware.api.results import Delivery, Results
+from dynamos.middleware.identity import vouchers
 from dynamos.middleware.messages import JobEvent, Submit
 from dynamos.model.jobs import Job
 from dynamos.model.profiles import Settings
@@ -80,7 +81,8 @@ class Submissions:
         if former is not None:
             return await self._again(former, request)
         delivery = self._results.expect(job, request.user.user_name, request.digest())
-        message = Submit(job=job, request=request, token=caller.token, gateway=self.gateway)
+        voucher = caller.voucher(vouchers.to_run(job, request))
+        message = Submit(job=job, request=request, voucher=voucher, gateway=self.gateway)
         try:
             record = await self._ask(message)
         except BaseException as error:

@@ -10,6 +10,7 @@ from dynamos.kit.errors import BadInput, Mistake, Mistakes, NotFound, Refused
 from dynamos.kit.words import suggest
 from dynamos.knowledge.bases import SHARED, KnowledgeBase
 from dynamos.middleware.configs import OrchestratorConfig
+from dynamos.middleware.identity import vouchers
 from dynamos.middleware.identity.requestors import Requestors
 from dynamos.middleware.messages import Change, Changed, Look, Seen
 from dynamos.middleware.orchestrator.overviews import Overview
@@ -70,7 +71,8 @@ class Curator:
             return Changed.model_validate(answer)
         if message.kind not in MODELS:
             raise BadInput(f"{message.kind} come from the parties' data and cannot be written", where="$.kind")
-        if await self._requestors.administers(self._config.marketplace, message.token) is None:
+        purpose = vouchers.to_change(message.kind, message.name, message.value, message.revision)
+        if self._requestors.administers(self._config.marketplace, message.voucher, purpose) is None:
             raise Refused("only an admin of the marketplace may change what it shares")
         return await self._write(message)
 

@@ -76,7 +76,7 @@ class Execution:
         message = StartPart(
             grant=grants.sign(self._grant(party), self._key),
             request=self._live.record.request,
-            token=self._live.submission.token,
+            voucher=self._live.submission.voucher,
             trace=telemetry.inject(),
         ).as_json()
         try:

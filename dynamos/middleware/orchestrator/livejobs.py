@@ -12,6 +12,9 @@ from dynamos.middleware.views import error_facts
 from dynamos.model.jobs import Job, PartReport, State, step_state
 from dynamos.model.plans import Plan
 
+CONSEQUENCES = ("ended", "reader-gone", "peer-away", "stream-broke")
+"""Codes that tell what another party's failure did to this one: not the cause that a requestor should see."""
+
 
 def components(plan: Plan) -> list[tuple[str, ...]]:
     """Group the parties whose parts exchange rows: a failure spreads within a group, and not beyond it."""
@@ -65,10 +68,9 @@ class LiveJob:
         """Bring the record to its final state: every result complete, some, or none."""
         by_party = {report.party: report for report in reports}
         good = [all(by_party[party].state == State.SUCCEEDED for party in group) for group in groups]
-        worst = next(
-            (r for r in reports if r.state != State.SUCCEEDED and (r.error or {}).get("code") != "ended"), None
-        )
-        worst = worst or next((r for r in reports if r.state != State.SUCCEEDED), None)
+        bad = [report for report in reports if report.state != State.SUCCEEDED]
+        causes = [report for report in bad if (report.error or {}).get("code") not in CONSEQUENCES]
+        worst = next(iter([*causes, *bad]), None)
         if all(good):
             event = "succeed"
         elif any(good):

@@ -64,7 +64,7 @@ def _assemble(
     config: OrchestratorConfig, kb: KnowledgeBase, overview: Overview
 ) -> tuple[Orchestrator, Curator, JobBook]:
     clock = SystemClock()
-    requestors = Requestors(config)
+    requestors = Requestors(config.api, open=config.settings.open, clock=clock)
     book = JobBook(kb.store(JOBS), clock)
 
     orchestrator = Orchestrator(

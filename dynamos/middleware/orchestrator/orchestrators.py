@@ -14,6 +14,7 @@ from dynamos.kit.errors import Broken, Cancelled, DynamosError, NotFound, Refuse
 from dynamos.knowledge.bases import KnowledgeBase
 from dynamos.middleware import telemetry
 from dynamos.middleware.configs import OrchestratorConfig
+from dynamos.middleware.identity import vouchers
 from dynamos.middleware.identity.requestors import Requestors
 from dynamos.middleware.messages import CancelJob, Check, Checked, JobEvent, Submit, Submitted
 from dynamos.middleware.orchestrator.admissions import Admission
@@ -64,7 +65,8 @@ class Orchestrator:
 
     async def check(self, message: Check) -> Checked:
         """Decide and plan, and run nothing."""
-        await self._requestors.check(message.request.user.user_name, message.token)
+        request = message.request
+        self._requestors.check(request.user.user_name, message.voucher, vouchers.to_check(request))
         decision = self._decide(message.request)
         try:
             plan = plans.plan(message.request, decision, self._overview.landscape(), job="check")
@@ -117,7 +119,7 @@ class Orchestrator:
     async def _prepare(self, message: Submit) -> LiveJob:
         """Decide and plan, and write the job's record."""
         request = message.request
-        await self._requestors.check(request.user.user_name, message.token)
+        self._requestors.check(request.user.user_name, message.voucher, vouchers.to_run(message.job, request))
         began = time.monotonic()
         decision = self._decide(request)
         decided = time.monotonic()

@@ -22,6 +22,7 @@ from dynamos.middleware.api.callers import Caller
 from dynamos.middleware.api.desks import Desk, desk_of
 from dynamos.middleware.api.errors import Gone, Outdated
 from dynamos.middleware.api.routes import answers, docs
+from dynamos.middleware.identity import vouchers
 from dynamos.middleware.messages import Change, Kind, Look
 from dynamos.model.agreements import Agreement
 from dynamos.model.archetypes import Archetype
@@ -113,7 +114,8 @@ async def _change(request: Request, caller: Caller, kind: Kind, name: str, value
     revision = await _expected(request, desk, kind, name)
     if value is None and revision is None:
         await desk.orchestrator.look(Look(kind=kind, name=name))  # there is nothing to remove: NotFound
-    message = Change(kind=kind, name=name, value=value, revision=revision, token=caller.token)
+    voucher = caller.voucher(vouchers.to_change(kind, name, value, revision))
+    message = Change(kind=kind, name=name, value=value, revision=revision, voucher=voucher)
     try:
         return (await desk.orchestrator.change(message)).revision
     except Conflict as error:

@@ -13,6 +13,7 @@ from dynamos.middleware.api.desks import desk_of
 from dynamos.middleware.api.problems import reasons_of
 from dynamos.middleware.api.routes import answers, docs
 from dynamos.middleware.api.routes.approval import asked
+from dynamos.middleware.identity import vouchers
 from dynamos.middleware.messages import Check, Look
 
 router = APIRouter(prefix=outcomes.BASE, tags=["requests"])
@@ -52,7 +53,8 @@ async def check(request: Request) -> Response:
     """Tell whether a request would run, and how: decision and plan. Nothing runs."""
     desk = desk_of(request)
     ask, caller = await asked(request)
-    checked = await desk.orchestrator.check(Check(request=ask.request, token=caller.token))
+    voucher = caller.voucher(vouchers.to_check(ask.request))
+    checked = await desk.orchestrator.check(Check(request=ask.request, voucher=voucher))
     decision = checked.decision.as_json()
     body = {
         "runs": checked.plan is not None,
