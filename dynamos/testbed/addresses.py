@@ -4,9 +4,9 @@
     wan          first half: a /24 per site       198.18.0.0/24 … : .1 the site's router, .11 … its nodes
                  second half: a /30 per link      198.19.0.0/30 … : .1 the router of the first site, .2 of the second
     containers   a /24 per node, 16 per site      10.64.0.0/24 …  : .1 the node, .10 … its containers
-    overlays     first half: of the marketplace   10.80.0.0/13    : .1 … its members
-                 second half: a /22 per group     10.88.0.0/22 …
-    requests     a /26 per request                10.96.0.0/26 …
+    marketplace  each container as in containers  10.80.0.10 …
+    groups       a /22 per group                  10.96.0.0/22 …  : .1 … its members
+    requests     a /26 per request                10.112.0.0/26 … : .1 … its members
 
 Sites, nodes, links, groups and parties count in the order of the file: what is added at the end moves nobody.
 """
@@ -21,7 +21,6 @@ from dynamos.model.subnets import Subnets
 
 SITE, LINK, NODE, GROUP, REQUEST = 24, 30, 24, 22, 26
 FIRST_NODE, FIRST_CONTAINER = 11, 10
-MARKETPLACE_NUMBER, FIRST_GROUP_NUMBER, FIRST_REQUEST_NUMBER = 1, 16, 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,6 @@ class Shares:
     links: int
     nodes: int
     containers: int
-    members: int
     groups: int
     requests: int
 
@@ -44,8 +42,7 @@ def shares(subnets: Subnets) -> Shares:
         links=_count(subnets.wan, LINK, halved=True),
         nodes=_count(subnets.containers, NODE),
         containers=2 ** (32 - NODE) - FIRST_CONTAINER - 1,
-        members=subnets.overlays.num_addresses // 2 - 2,
-        groups=_count(subnets.overlays, GROUP, halved=True),
+        groups=_count(subnets.groups, GROUP),
         requests=_count(subnets.requests, REQUEST),
     )
 
@@ -82,13 +79,14 @@ class Addresses:
         """Give the address that a container on a node has in the underlay, where it has one."""
         return device(self.containers(site, node), FIRST_CONTAINER + container)
 
-    def marketplace(self) -> IPv4Network:
-        """Give the network of the marketplace's overlay."""
-        return _half(self.subnets.overlays, 0)
+    def marketplace(self, site: int, node: int, container: int) -> str:
+        """Give the address that a container on a node has in the marketplace's overlay."""
+        apart = int(self.containers(site, node).network_address) - int(self.subnets.containers.network_address)
+        return device(self.subnets.marketplace, apart + FIRST_CONTAINER + container)
 
     def group(self, group: int) -> IPv4Network:
         """Give the network of a group's overlay."""
-        return _part(_half(self.subnets.overlays, 1), GROUP, group)
+        return _part(self.subnets.groups, GROUP, group)
 
     def request(self, slot: int) -> IPv4Network:
         """Give the network of a request's overlay; `slot` is from `Leases`."""
@@ -100,6 +98,11 @@ def device(network: IPv4Network, host: int) -> str:
     if not 0 < host < network.num_addresses - 1:
         raise ValueError(f"{network} has no host {host}")
     return f"{network[host]}/{network.prefixlen}"
+
+
+def bare(address: str) -> str:
+    """Give an address without its prefix."""
+    return address.partition("/")[0]
 
 
 class Leases:

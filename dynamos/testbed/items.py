@@ -1,0 +1,169 @@
+"""Items: the things that a testbed is made of, as values. Wanted state and facts are both sets of them."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, NamedTuple, Self
+
+from pydantic import Field
+
+from dynamos.model.networks import Direction, DriverName, Scope
+from dynamos.model.values import Name, Value
+
+Kind = Literal["world", "router", "line", "routes", "node", "container", "overlay"]
+KINDS: tuple[Kind, ...] = ("world", "router", "line", "routes", "node", "container", "overlay")
+"""In the order in which they are made: what stands later may need what stands before."""
+
+
+class Key(NamedTuple):
+    """Which item."""
+
+    kind: Kind
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+WORLD = Key("world", "world")
+
+
+class Item(Value):
+    """One thing of a testbed. Equal items need no work."""
+
+    kind: ClassVar[Kind]
+    name: str
+
+    @property
+    def key(self) -> Key:
+        return Key(self.kind, self.name)
+
+    def needs(self) -> frozenset[Key]:
+        """Give the items that it cannot be without: it is made again when one of them is."""
+        return frozenset()
+
+    def can_become(self, other: Self) -> bool:
+        """Tell whether it can be changed into the other one while it is in use."""
+        return self == other
+
+
+class World(Item):
+    """What everything else is in, where the driver has one."""
+
+    kind = "world"
+    name: str = WORLD.name
+    testbed: Name
+
+
+class Router(Item):
+    """What joins a site to the links; it has the site's name. `address` is its own in the site's network."""
+
+    kind = "router"
+    address: str
+
+    def needs(self) -> frozenset[Key]:
+        return frozenset({WORLD})
+
+
+class Line(Item):
+    """A link between two routers, in the order of `sites`: `addresses` are those of its ends, `forward` is what packets
+    from the first meet. `state` is what faults have made of it."""
+
+    kind = "line"
+    sites: tuple[str, str]
+    addresses: tuple[str, str]
+    mtu: int
+    forward: Direction
+    backward: Direction
+    state: Literal["up", "cut", "silent"] = "up"
+
+    def needs(self) -> frozenset[Key]:
+        return frozenset(Key("router", site) for site in self.sites)
+
+    def can_become(self, other: Self) -> bool:
+        return (self.sites, self.addresses) == (other.sites, other.addresses)
+
+
+class Hop(NamedTuple):
+    """A route: where packets to `destination` go next, and over which line (none: to a node of the site)."""
+
+    destination: str
+    via: str
+    line: str
+
+
+class Routes(Item):
+    """What a site's router knows of the networks of other sites. It has the site's name."""
+
+    kind = "routes"
+    hops: tuple[Hop, ...]
+
+    def needs(self) -> frozenset[Key]:
+        return frozenset({Key("router", self.name), *(Key("line", hop.line) for hop in self.hops if hop.line)})
+
+    def can_become(self, other: Self) -> bool:
+        return self.name == other.name
+
+
+class Node(Item):
+    """A machine at a site. `gateway` is its router's address, empty where the network is not ours; `containers` is the
+    network of the containers on it."""
+
+    kind = "node"
+    site: str
+    address: str
+    gateway: str
+    containers: str
+
+    def needs(self) -> frozenset[Key]:
+        return frozenset({Key("router", self.site)}) if self.gateway else frozenset()
+
+
+class Container(Item):
+    """What one party's programs run in. It has no address but those of the overlays that it is in: `address` is the one
+    for the underlay (driver `none`), `shared` the one for an overlay of the marketplace."""
+
+    kind = "container"
+    site: str
+    node: str
+    address: str
+    shared: str
+
+    def needs(self) -> frozenset[Key]:
+        return frozenset({Key("node", self.node)})
+
+
+class Seat(Value):
+    """A container's place in an overlay. `underlay` is its node's address on the WAN, without prefix; `address` is its
+    own in the overlay, with the prefix."""
+
+    container: str
+    node: str
+    underlay: str
+    address: str
+
+    @property
+    def keys(self) -> frozenset[Key]:
+        return frozenset({Key("container", self.container), Key("node", self.node)})
+
+
+class Overlay(Item):
+    """A network that containers share. `number` is its own in the testbed, as a VNI."""
+
+    kind = "overlay"
+    driver: DriverName
+    scope: Scope
+    number: int
+    subnet: str
+    mtu: int
+    options: dict[str, str] = Field(default_factory=dict)
+    seats: tuple[Seat, ...]
+
+    def can_become(self, other: Self) -> bool:
+        return self.with_seats(()) == other.with_seats(())
+
+    def with_seats(self, seats: tuple[Seat, ...]) -> Overlay:
+        """Give the overlay with these members."""
+        return self.model_copy(update={"seats": seats})
+
+
+CLASSES: dict[Kind, type[Item]] = {each.kind: each for each in (World, Router, Line, Routes, Node, Container, Overlay)}
