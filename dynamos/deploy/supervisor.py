@@ -38,6 +38,10 @@ LIBRARIES = (
 )  # fmt: skip
 
 
+_LOOK_SECONDS = 2.0
+"""How often the supervisor looks whether its folder is still there: without it nobody could stop the testbed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """What is to run, once the folder holds everything that it needs."""
@@ -129,7 +133,10 @@ class Supervisor:
 
     def _stay(self, processes: Processes) -> None:
         while not self._stop_asked:
-            processes.step(within=60.0)
+            processes.step(within=_LOOK_SECONDS)
+            if not self._folder.lock.exists():
+                logger.warning("testbed.removed", extra={"folder": str(self._folder.root)})
+                break
         logger.info("testbed.stopping")
         self._say(phase=Phase.STOPPING)
         processes.stop()
@@ -155,9 +162,9 @@ class Supervisor:
         self._status = self._status.model_copy(update={"units": units, **changes})
         try:
             self._folder.write_status(self._status)
-        except DynamosError:
+        except DynamosError as error:
             # A full disk must not take a running testbed down; the next change tries again.
-            logger.exception("status.unwritten")
+            logger.error("status.unwritten", extra={"error": error.as_dict()})  # noqa: TRY400
             if self._status.phase == Phase.STARTING:
                 raise
         self._told(self._status)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dynamos.deploy.forks import end_group
 from dynamos.deploy.states import Phase, StateFolder, TestbedStatus, born, explained, tail
-from dynamos.kit.errors import Broken, Conflict, DynamosError, TimedOut, revive
+from dynamos.kit.errors import Broken, Conflict, DynamosError, Full, TimedOut, revive
 
 UP_SECONDS = 120.0
 """Longer than the supervisor's own bounds: it tells what failed before `up` loses patience."""
@@ -96,12 +96,13 @@ def _launch(folder: StateFolder, profile: Path, module: str) -> int:
             os.close(log)
 
 
-def _has_ended(pid: int) -> bool:
-    """Tell whether our child has ended, and take its exit so that nothing of it stays."""
+def _exit_of(pid: int) -> int | None:
+    """Give the exit code of our child once it has ended, and take it so that nothing of it stays."""
     try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
+        ended, status = os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
-        return True
+        return 0
+    return os.waitstatus_to_exitcode(status) if ended == pid else None
 
 
 def _follow(folder: StateFolder, ours: int | None, told: Told, within: float) -> TestbedStatus:
@@ -112,8 +113,8 @@ def _follow(folder: StateFolder, ours: int | None, told: Told, within: float) ->
         if not folder.is_held():
             if ours is None:
                 raise Conflict("the testbed was stopped while it started", where=str(folder.root))
-            if _has_ended(ours):
-                raise _why(folder, ours)
+            if (code := _exit_of(ours)) is not None:
+                raise _why(folder, ours, code)
         elif status and _speaks(status):
             told(status)
             if status.phase == Phase.READY:
@@ -138,11 +139,16 @@ def _holder(folder: StateFolder, within: float) -> int:
     raise TimedOut(f"nobody said within {within:g} s who holds the testbed", where=str(folder.lock))
 
 
-def _why(folder: StateFolder, ours: int) -> DynamosError:
+def _why(folder: StateFolder, ours: int, code: int) -> DynamosError:
+    """Give the reason that the supervisor wrote down; where it could not (a full disk), the kind of its exit code."""
     status = folder.read_status()
     if status and status.supervisor == ours and status.error:
         return revive(status.error)
-    return Broken("the supervisor ended before it could say why", where=str(folder.log), log=tail(folder.log))
+    kind = next((kind for kind in DynamosError.__subclasses__() if kind.exit == code), Broken)
+    hint = "free some space, or choose another --state" if kind is Full else ""
+    return kind(
+        "the supervisor ended before it was ready", where=str(folder.log), hint=hint, log=tail(folder.log, lines=5)
+    )
 
 
 def _not_ready(folder: StateFolder, within: float) -> TimedOut:
@@ -163,7 +169,7 @@ def _end_supervisor(pid: int, *, within: float) -> None:
         while was is not None and born(pid) == was and time.monotonic() < end:
             time.sleep(_LOOK_SECONDS)
         if was is None or born(pid) != was:
-            _has_ended(pid)
+            _exit_of(pid)
             return
     raise TimedOut(f"the supervisor {pid} did not end within {within:g} s of being killed")
 

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -169,6 +170,12 @@ def test_a_state_folder_that_cannot_be_made_is_a_clear_error(tmp_path):
     with pytest.raises(BadInput, match="in the way") as caught:
         up(StateFolder(tmp_path / "file" / "tiny"))
     assert "--state" in caught.value.hint
+
+
+def test_a_testbed_whose_folder_is_removed_ends_by_itself(folder):
+    status = up(folder)
+    shutil.rmtree(folder.root)
+    until(lambda: not any(alive(pid) for pid in pids(status)), within=20.0)
 
 
 def test_a_full_disk_is_told_as_that_even_where_it_cannot_be_written_down(folder):

@@ -27,14 +27,17 @@ def broken(_tell):
     return 1
 
 
+def full(*_):
+    raise Full("no room left on the disk")
+
+
 def prepare(folder, profile):
     text = profile.read_text()
     if "mistake" in text:
         raise BadInput("no such marketplace", where=f"{profile}:1", hint="look again")
     if "full" in text:
-        folder.status.unlink()
-        folder.status.mkdir()  # from now on nothing can be written there
-        raise Full("no room left on the disk")
+        StateFolder.write_status = full  # from now on nothing can be written there
+        full()
     for name in ("bus", "united", "api"):
         folder.unit(name).mkdir(parents=True, exist_ok=True)
     agent = broken if "broken" in text else (lambda _: signal.pause()) if "hangs" in text else sleeper("grpc://x")
