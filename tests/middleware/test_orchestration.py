@@ -172,8 +172,7 @@ def test_jobs_beyond_the_limit_wait_and_beyond_that_are_told_to_come_back(tmp_pa
     async def play(it: Orchestra):
         await it.submit(request(algorithm="average"))
         waiting = asyncio.create_task(it.submit(request(algorithm="average"), job="job-2"))
-        while it.orchestrator.waiting == 0:
-            await asyncio.sleep(0)
+        await it.until_one_waits()
         third = await it.submit(request(algorithm="average"), job="job-3")
         assert third.state == State.FAILED
         assert third.error is not None
@@ -190,8 +189,7 @@ def test_a_job_that_waits_can_be_cancelled(tmp_path):
     async def play(it: Orchestra):
         await it.submit(request(algorithm="average"))
         waiting = asyncio.create_task(it.submit(request(algorithm="average"), job="job-2"))
-        while it.orchestrator.waiting == 0:
-            await asyncio.sleep(0)
+        await it.until_one_waits()
         await it.orchestrator.cancel(CancelJob(job="job-2", reason="enough"))
         assert (await waiting).state == State.CANCELLED
         it.release()

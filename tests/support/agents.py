@@ -11,6 +11,7 @@ from typing import Any
 
 from dynamos.kit.clocks import SystemClock
 from dynamos.kit.errors import DynamosError
+from dynamos.kit.waits import until
 from dynamos.knowledge.bases import JOBS, PRESENCE, KnowledgeBase
 from dynamos.knowledge.memory import MemoryCluster
 from dynamos.knowledge.presence import Presences, announce
@@ -103,6 +104,13 @@ class Orchestra:
         message = Submit(job=job, request=request, gateway="grpc+tls://127.0.0.1:1")
         return (await asyncio.wait_for(self.orchestrator.submit(message), BOUND)).job
 
+    async def until_one_waits(self) -> None:
+        """Wait until a job waits for a place."""
+        await until("a job waits", self._one_waits, within=BOUND, every=0)
+
+    async def _one_waits(self) -> bool:
+        return self.orchestrator.waiting > 0
+
     async def end_of(self, job: str = "job-1") -> Job:
         """Wait for the event that tells the job's final state."""
         async with asyncio.timeout(BOUND):
@@ -161,16 +169,18 @@ async def orchestra(folder: Path, *, scene: Scene | None = None, **settings: Any
         )
         curator = Curator(config, kb=kb, overview=overview, requestors=requestors)
         await curator.seed()
-        async with asyncio.timeout(BOUND):
-            while not (
+
+        async def seen() -> bool:
+            return (
                 len(overview.agreements) == len(parties)
                 and set(overview.shared.services) >= set(scene.services)
                 and set(overview.shared.request_types) >= set(scene.request_types)
                 and set(overview.shared.archetypes) >= set(scene.archetypes)
                 and set(presences.online()) == scene.online
                 and all(set(overview.catalogue[party]) == set(scene.catalogue.get(party, {})) for party in parties)
-            ):
-                await asyncio.sleep(0)
+            )
+
+        await until("the orchestrator sees the marketplace", seen, within=BOUND, every=0)
 
         async def report(_: str, message: dict[str, Any]) -> dict[str, Any]:
             orchestrator.take_report(PartReport.model_validate(message))
