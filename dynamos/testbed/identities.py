@@ -41,7 +41,9 @@ LACKS = {
 }
 """What does not work, by kind."""
 
-_FIRST, _COUNT = 0x5D000000, 65536
+_COUNT = 65536
+_SHIFT = f"0 {0x5D000000} {_COUNT}\n{0x70000000} {0x5E000000} {1 << 24}\n"
+"""Users of the world as users that no distribution hands out; the second row are those that services run as."""
 
 
 def is_machine_root() -> bool:
@@ -54,7 +56,7 @@ def user_namespace(*, privileged: bool) -> tuple[int, str]:
     if not privileged:
         return _unprivileged()
     with suppress(OSError):
-        user = namespaces.user_namespace(lambda pid: _write(pid, f"0 {_FIRST} {_COUNT}\n", f"0 {_FIRST} {_COUNT}\n"))
+        user = namespaces.user_namespace(lambda pid: _write(pid, _SHIFT, _SHIFT))
         if _can_show_others_files(user):
             return user, SHIFTED
         os.close(user)
