@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dynamos.model.networks import Direction
-from dynamos.testbed.items import Container, Item, Key, Line, Node, Overlay, Router, Routes, World
+from dynamos.testbed.items import Container, Item, Key, Link, Node, Overlay, Router, Routes, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def describe(item: Item) -> str:
             text = f"testbed {item.testbed}"
         case Router():
             text = item.address
-        case Line():
+        case Link():
             ways = dict.fromkeys((_way(item.forward), _way(item.backward)))
             text = f"{' / '.join(ways)}, mtu {item.mtu}" + (f", {item.state}" if item.state != "up" else "")
         case Routes():

@@ -8,7 +8,7 @@ from dataclasses import replace
 from dynamos.kit.errors import NotFound
 from dynamos.kit.words import suggest
 from dynamos.model.networks import Change, Fault
-from dynamos.testbed.items import Container, Item, Key, Line, Node, Overlay
+from dynamos.testbed.items import Container, Item, Key, Link, Node, Overlay
 from dynamos.testbed.wanted import Wanted
 
 
@@ -18,30 +18,30 @@ def faulted(wanted: Wanted, faults: Iterable[Fault]) -> Wanted:
     A site without power has no nodes; its router and its links stay. Routes stay as they are: a cut link is not gone
     around. Raises NotFound for a link or a site that is not there.
     """
-    lines, off = dict(wanted.of(Line)), set[str]()
-    whole = dict(lines)
+    links, off = dict(wanted.of(Link)), set[str]()
+    whole = dict(links)
     sites = {node.site for node in wanted.of(Node).values()}
     for fault in faults:
         if fault.site is not None:
             _known("site", fault.site, sites)
             (off.add if fault.action == "power-off" else off.discard)(fault.site)
         elif fault.link is not None:
-            name = _line_name(fault.link, lines)
-            lines[name] = _after(lines[name], whole[name], fault)
-    items = {key: lines.get(key.name, item) if key.kind == "line" else item for key, item in wanted.items.items()}
+            name = _link_name(fault.link, links)
+            links[name] = _after(links[name], whole[name], fault)
+    items = {key: links.get(key.name, item) if key.kind == "link" else item for key, item in wanted.items.items()}
     return replace(wanted, items=_without_power(items, off))
 
 
-def _after(line: Line, whole: Line, fault: Fault) -> Line:
+def _after(link: Link, whole: Link, fault: Fault) -> Link:
     match fault.action:
         case "heal":
             return whole
         case "cut":
-            return line.model_copy(update={"state": "cut"})
+            return link.model_copy(update={"state": "cut"})
         case "silence":
-            return line.model_copy(update={"state": "silent"})
+            return link.model_copy(update={"state": "silent"})
     change = fault.change or Change()
-    return line.model_copy(update={"forward": change.of(line.forward), "backward": change.of(line.backward)})
+    return link.model_copy(update={"forward": change.of(link.forward), "backward": change.of(link.backward)})
 
 
 def _without_power(items: dict[Key, Item], off: set[str]) -> dict[Key, Item]:
@@ -59,11 +59,11 @@ def _without_power(items: dict[Key, Item], off: set[str]) -> dict[Key, Item]:
     return left
 
 
-def _line_name(name: str, lines: dict[str, Line]) -> str:
-    for line in lines.values():
-        if name in ("-".join(line.sites), "-".join(reversed(line.sites))):
-            return line.name
-    _known("link", name, lines)
+def _link_name(name: str, links: dict[str, Link]) -> str:
+    for link in links.values():
+        if name in ("-".join(link.sites), "-".join(reversed(link.sites))):
+            return link.name
+    _known("link", name, links)
     return name
 
 

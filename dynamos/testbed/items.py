@@ -9,8 +9,8 @@ from pydantic import Field
 from dynamos.model.networks import Direction, DriverName, Scope
 from dynamos.model.values import Name, Value
 
-Kind = Literal["world", "router", "line", "routes", "node", "container", "overlay"]
-KINDS: tuple[Kind, ...] = ("world", "router", "line", "routes", "node", "container", "overlay")
+Kind = Literal["world", "router", "link", "routes", "node", "container", "overlay"]
+KINDS: tuple[Kind, ...] = ("world", "router", "link", "routes", "node", "container", "overlay")
 """In the order in which they are made: what stands later may need what stands before."""
 
 
@@ -64,11 +64,11 @@ class Router(Item):
         return frozenset({WORLD})
 
 
-class Line(Item):
-    """A link between two routers, in the order of `sites`: `addresses` are those of its ends, `forward` is what packets
+class Link(Item):
+    """What joins two routers, in the order of `sites`: `addresses` are those of its ends, `forward` is what packets
     from the first meet. `state` is what faults have made of it."""
 
-    kind = "line"
+    kind = "link"
     sites: tuple[str, str]
     addresses: tuple[str, str]
     mtu: int
@@ -84,11 +84,11 @@ class Line(Item):
 
 
 class Hop(NamedTuple):
-    """A route: where packets to `destination` go next, and over which line (none: to a node of the site)."""
+    """A route: where packets to `destination` go next, and over which link (none: to a node of the site)."""
 
     destination: str
     via: str
-    line: str
+    link: str
 
 
 class Routes(Item):
@@ -98,7 +98,7 @@ class Routes(Item):
     hops: tuple[Hop, ...]
 
     def needs(self) -> frozenset[Key]:
-        return frozenset({Key("router", self.name), *(Key("line", hop.line) for hop in self.hops if hop.line)})
+        return frozenset({Key("router", self.name), *(Key("link", hop.link) for hop in self.hops if hop.link)})
 
     def can_become(self, other: Self) -> bool:
         return self.name == other.name
@@ -166,4 +166,4 @@ class Overlay(Item):
         return self.model_copy(update={"seats": seats})
 
 
-CLASSES: dict[Kind, type[Item]] = {each.kind: each for each in (World, Router, Line, Routes, Node, Container, Overlay)}
+CLASSES: dict[Kind, type[Item]] = {each.kind: each for each in (World, Router, Link, Routes, Node, Container, Overlay)}

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from dynamos.model.networks import Link
+from dynamos.model import networks
 from dynamos.model.profiles import Profile
 from dynamos.model.sites import Site
 from dynamos.testbed.addresses import Addresses, bare
-from dynamos.testbed.items import Container, Hop, Item, Key, Line, Node, Router, Routes, World
+from dynamos.testbed.items import Container, Hop, Item, Key, Link, Node, Router, Routes, World
 from dynamos.testbed.overlay_plans import overlays
 from dynamos.testbed.routes import next_sites
 
@@ -62,13 +62,13 @@ def _network(profile: Profile, plan: Addresses, order: Mapping[str, int]) -> Ite
     for site, index in order.items():
         yield Router(name=site, address=plan.router(index))
     for index, link in enumerate(profile.links):
-        yield _line(plan, index, link)
+        yield _link(plan, index, link)
     yield from _routes(profile, plan, order)
 
 
-def _line(plan: Addresses, index: int, link: Link) -> Line:
+def _link(plan: Addresses, index: int, link: networks.Link) -> Link:
     first, second = link.between
-    return Line(
+    return Link(
         name=link.name,
         sites=link.between,
         addresses=plan.link(index),
