@@ -1,8 +1,10 @@
 """The command line, run in this process; and an API that answers what a test says."""
 
 import json
+import os
 from dataclasses import dataclass, field
 from typing import Any
+from unittest import mock
 
 import httpx
 
@@ -20,7 +22,8 @@ class Said:
 def dynamos(capsys, *words):
     """Run `dynamos WORDS` and give its exit code and what it printed."""
     try:
-        main.run([str(word) for word in words])
+        with mock.patch.dict(os.environ, {"COLUMNS": "100"}):
+            main.run([str(word) for word in words])
         code = 0
     except SystemExit as end:
         code = end.code or 0
