@@ -36,7 +36,7 @@ def _bear(spec: dict[str, Any]) -> None:
     os.setsid()
     os.umask(0o022)
     machine_root = identities.is_machine_root()
-    kind = _leave_machine(list(spec["show"]))
+    kind = _leave_machine(list(spec["show"]), shifted=spec["shifted"])
     # Without this its children's namespaces could not be looked up in /proc.
     linux.prctl(linux.PR_SET_DUMPABLE, 1)
     go, told = os.pipe()
@@ -51,13 +51,13 @@ def _bear(spec: dict[str, Any]) -> None:
     os.write(told, b"1")
 
 
-def _leave_machine(show: list[str]) -> str:
+def _leave_machine(show: list[str], *, shifted: bool) -> str:
     """Enter the world's user namespace, with a view of the machine as root, and tell the kind of that namespace."""
     privileged = os.geteuid() == 0
     if privileged:
         linux.unshare(linux.NEW_MOUNT)
         namespaces.keep_mounts_private()
-    user, kind = identities.user_namespace(privileged=privileged)
+    user, kind = identities.user_namespace(privileged=privileged, shifted=shifted)
     if privileged:
         roots.machine_root(show, user if kind == identities.SHIFTED else -1)
     linux.setns(user, linux.NEW_USER)

@@ -24,6 +24,7 @@ from dynamos.testbed.locks import locked
 _FACTS = "box.json"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _DAEMON = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._-]{0,99}")
+_KINDS = ("--user", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup")
 _MAKE_SECONDS = 60.0
 _COPY_SECONDS = 120.0
 
@@ -177,7 +178,7 @@ class Box:
         ours = [] if os.geteuid() == 0 else ["--preserve-credentials"]
         clean = [f"PATH={children.PATH}", "HOME=/root", "USER=root", "LANG=C.UTF-8"]
         terminal = [f"TERM={kind}"] if (kind := os.environ.get("TERM")) else []
-        where = ["--target", str(self.pid), "--all", *ours, "--wdns=/"]
+        where = ["--target", str(self.pid), *_KINDS, *ours, "--wdns=/"]
         return [program, *where, "--", "/usr/bin/env", "-i", *clean, *terminal, *argv]
 
     @contextmanager

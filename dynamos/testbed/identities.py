@@ -26,7 +26,7 @@ LACKS = {
     SHIFTED: (),
     SAME: (
         "root of a node is root of this machine, who is kept from it by its namespaces only",
-        "services cannot be isolated further inside a node",
+        "services cannot be isolated further where users without privileges run them in a container",
     ),
     ROOTLESS: (
         "files of this machine belong to nobody inside: programs that insist on root's ownership of them refuse",
@@ -51,17 +51,24 @@ def is_machine_root() -> bool:
     return os.geteuid() == 0 and Path("/proc/self/uid_map").read_text(encoding="ascii").split()[:2] == ["0", "0"]
 
 
-def user_namespace(*, privileged: bool) -> tuple[int, str]:
+def user_namespace(*, privileged: bool, shifted: bool) -> tuple[int, str]:
     """Make the world's user namespace, and tell its kind. Root has a mount namespace of its own already."""
     if not privileged:
         return _unprivileged()
+    if shifted and (user := _shifted()) is not None:
+        return user, SHIFTED
+    uids, gids = (_same(Path(f"/proc/self/{kind}").read_text(encoding="ascii")) for kind in ("uid_map", "gid_map"))
+    return namespaces.user_namespace(lambda pid: _write(pid, uids, gids)), SAME
+
+
+def _shifted() -> int | None:
+    """Make a user namespace whose users are nobody here, if the machine's files can be shown to them as their own."""
     with suppress(OSError):
         user = namespaces.user_namespace(lambda pid: _write(pid, _SHIFT, _SHIFT))
         if _can_show_others_files(user):
-            return user, SHIFTED
+            return user
         os.close(user)
-    uids, gids = (_same(Path(f"/proc/self/{kind}").read_text(encoding="ascii")) for kind in ("uid_map", "gid_map"))
-    return namespaces.user_namespace(lambda pid: _write(pid, uids, gids)), SAME
+    return None
 
 
 def _unprivileged() -> tuple[int, str]:

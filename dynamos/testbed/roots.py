@@ -202,8 +202,9 @@ def _device(name: str, root: str) -> None:
 def _shield(root: str) -> None:
     """Make the kernel's settings read-only, but for those of the network, which are the node's own."""
     linux.mount(f"{root}/proc/sys/net", f"{root}/mnt", "", linux.MS_BIND)
-    for name in ("sys", "sysrq-trigger"):
-        linux.bind(f"{root}/proc/{name}", f"{root}/proc/{name}", linux.ATTR_RDONLY, recursive=False)
+    for path in (f"{root}/proc/sys", f"{root}/proc/sysrq-trigger"):
+        if os.path.exists(path):
+            linux.bind(path, path, linux.ATTR_RDONLY, recursive=False)
     linux.mount(f"{root}/mnt", f"{root}/proc/sys/net", "", linux.MS_BIND)
     linux.unmount(f"{root}/mnt")
 

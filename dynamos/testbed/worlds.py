@@ -36,10 +36,11 @@ class World(Box):
     """
 
     @classmethod
-    def create(cls, folder: Path, name: str, *, show: Sequence[Path] = ()) -> Self:
+    def create(cls, folder: Path, name: str, *, show: Sequence[Path] = (), shifted: bool = True) -> Self:
         """Make the world of a testbed, with its files in `folder`, and remove what an earlier one left there.
 
         `show` are folders of this machine that nodes see, read-only, beside its system folders and this program's own.
+        With `shifted` its users are nobody on this machine where that can be, see `kind`.
         Raises Conflict where it is there, Unavailable where this machine has no namespaces for us.
         """
         if sys.platform != "linux":
@@ -54,7 +55,8 @@ class World(Box):
             paths = [_package(), Path(sys.prefix), Path(sys.base_prefix), *(path.resolve() for path in show)]
             shown = [str(path) for path in _outermost(paths)]
             with messages.listener(folder) as listener:
-                _boot(folder, {"name": name, "show": shown, "listener": listener.fileno(), "lock": lock})
+                descriptors = {"listener": listener.fileno(), "lock": lock}
+                _boot(folder, {"name": name, "show": shown, "shifted": shifted, **descriptors})
         return cls(folder, name, "")
 
     @classmethod
