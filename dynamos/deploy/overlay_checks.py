@@ -116,9 +116,6 @@ def _subnets(profile: Profile, notes: Notes) -> None:
         if ranges[one].overlaps(ranges[other]):
             message = f"range {ranges[other]} overlaps with that of {one}, {ranges[one]}"
             notes.wrong(("subnets", other), message, "take ranges apart from each other")
-    if ranges["marketplace"].prefixlen > ranges["containers"].prefixlen:
-        message = f"range {ranges['marketplace']} is smaller than that of containers, {ranges['containers']}"
-        notes.wrong(("subnets", "marketplace"), message, f"write a /{ranges['containers'].prefixlen}")
     room = shares(profile.subnets)
     sites = profile.sites.values()
     on_node = max((math.ceil(len(site.parties) / len(site.nodes)) for site in sites), default=0)
@@ -128,6 +125,7 @@ def _subnets(profile: Profile, notes: Notes) -> None:
             ("nodes", len(sites) * MOST_NODES, room.nodes),
             ("containers on a node", on_node, room.containers),
         ],
+        "marketplace": [("sites", len(sites), room.seats)],
         "groups": [("groups", len(profile.groups), room.groups)],
         "requests": [("concurrent jobs", profile.settings.concurrent_jobs, room.requests)],
     }

@@ -14,8 +14,8 @@ from dynamos.model.units import Duration, Rate
 LONGEST_DELAY = Duration.parse("10s")
 LEAST_RATE = Rate.parse("8kbit")
 MOST_LOSS = 0.5
-MOST_SITES = 256
-"""As many as there are ranges for sites in the plan of addresses."""
+MOST_SITES = 200
+"""Every member of a marketplace's overlay gets a port by its place there, and places follow sites."""
 
 
 def check_sites(profile: Profile, notes: Notes, parties: Collection[str] | None, lost: Collection[str]) -> None:
@@ -48,7 +48,11 @@ def _placed(profile: Profile, notes: Notes, parties: Collection[str] | None) -> 
 
 def _names(profile: Profile, notes: Notes, parties: Iterable[str]) -> None:
     """Note names that would be those of two hosts: letter case does not tell hosts apart."""
-    hosts = {party.lower(): f"party {party!r}" for party in parties}
+    hosts: dict[str, str] = {}
+    for party in parties if profile.driver != "processes" else ():
+        if party.lower() in hosts:
+            notes.wrong(("sites",), f"party {party!r} has the name of {hosts[party.lower()]}", "rename one of them")
+        hosts[party.lower()] = f"party {party!r}"
     for site in profile.sites.values():
         for node in site.nodes:
             if node.lower() in hosts:

@@ -35,13 +35,13 @@ class Subnets(Value):
     """Ranges of addresses.
 
     `wan`: half for the sites' networks, a /24 for each; half for the links, a /30 for each. `containers`: a /24 for the
-    containers on each node. `marketplace`: the overlay of all, as large as `containers`. `groups`: a /22 for the
-    overlay of each. `requests`: a /26 for the overlay of each. The default of `wan` is the range for benchmarks
+    containers on each node. `marketplace`: the overlay of all, a /24 for the containers of each site. `groups`: a /22 for
+    the overlay of each. `requests`: a /26 for the overlay of each. The default of `wan` is the range for benchmarks
     (RFC 2544).
     """
 
     wan: Network = IPv4Network("198.18.0.0/15")
     containers: Network = IPv4Network("10.64.0.0/12")
-    marketplace: Network = IPv4Network("10.80.0.0/12")
+    marketplace: Network = IPv4Network("10.80.0.0/16")
     groups: Network = IPv4Network("10.96.0.0/12")
     requests: Network = IPv4Network("10.112.0.0/12")

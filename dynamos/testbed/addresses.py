@@ -4,7 +4,7 @@
     wan          first half: a /24 per site       198.18.0.0/24 … : .1 the site's router, .11 … its nodes
                  second half: a /30 per link      198.19.0.0/30 … : .1 the router of the first site, .2 of the second
     containers   a /24 per node, 16 per site      10.64.0.0/24 …  : .1 the node, .10 … its containers
-    marketplace  each container as in containers  10.80.0.10 …
+    marketplace  a /24 per site                   10.80.0.0/24 …  : .10 … the containers at it
     groups       a /22 per group                  10.96.0.0/22 …  : .1 … its members
     requests     a /26 per request                10.112.0.0/26 … : .1 … its members
 
@@ -25,9 +25,10 @@ FIRST_NODE, FIRST_CONTAINER = 11, 10
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """How many of each there is room for."""
+    """How many of each there is room for; `seats` is of sites in the overlay of the marketplace."""
 
     sites: int
+    seats: int
     links: int
     nodes: int
     containers: int
@@ -39,6 +40,7 @@ def shares(subnets: Subnets) -> Shares:
     """Give how many of each the ranges have room for."""
     return Shares(
         sites=_count(subnets.wan, SITE, halved=True),
+        seats=_count(subnets.marketplace, SITE),
         links=_count(subnets.wan, LINK, halved=True),
         nodes=_count(subnets.containers, NODE),
         containers=2 ** (32 - NODE) - FIRST_CONTAINER - 1,
@@ -79,10 +81,9 @@ class Addresses:
         """Give the address that a container on a node has in the underlay, where it has one."""
         return device(self.containers(site, node), FIRST_CONTAINER + container)
 
-    def marketplace(self, site: int, node: int, container: int) -> str:
-        """Give the address that a container on a node has in the marketplace's overlay."""
-        apart = int(self.containers(site, node).network_address) - int(self.subnets.containers.network_address)
-        return device(self.subnets.marketplace, apart + FIRST_CONTAINER + container)
+    def shared(self, site: int, container: int) -> str:
+        """Give the address that a container at a site has in the overlay of the marketplace, without prefix."""
+        return bare(device(_part(self.subnets.marketplace, SITE, site), FIRST_CONTAINER + container))
 
     def group(self, group: int) -> IPv4Network:
         """Give the network of a group's overlay."""

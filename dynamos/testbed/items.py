@@ -120,7 +120,7 @@ class Node(Item):
 
 class Container(Item):
     """What one party's programs run in. It has no address but those of the overlays that it is in: `address` is the one
-    for the underlay (driver `none`), `shared` the one for an overlay of the marketplace."""
+    for the underlay (driver `none`), with its prefix; `shared` the one for an overlay of the marketplace."""
 
     kind = "container"
     site: str
@@ -133,8 +133,8 @@ class Container(Item):
 
 
 class Seat(Value):
-    """A container's place in an overlay. `underlay` is its node's address on the WAN, without prefix; `address` is its
-    own in the overlay, with the prefix."""
+    """A container's place in an overlay. `underlay` is its node's address on the WAN, `address` its own in the overlay,
+    both without a prefix."""
 
     container: str
     node: str

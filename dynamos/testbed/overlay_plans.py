@@ -26,7 +26,7 @@ def overlays(profile: Profile, containers: Mapping[str, Container], nodes: Mappi
         yield _overlay(profile, "market", MARKETPLACE, profile.subnets.marketplace, seats)
     for index, (name, group) in enumerate(profile.groups.items() if profile.overlay.scope == "group" else ()):
         subnet = plan.group(index)
-        members = [(containers[party], device(subnet, at)) for at, party in enumerate(group.parties, 1)]
+        members = [(containers[party], bare(device(subnet, at))) for at, party in enumerate(group.parties, 1)]
         seats = _seats(profile, members, nodes)
         yield _overlay(profile, overlay_name(name), FIRST_GROUP + index, subnet, seats)
 
@@ -35,7 +35,7 @@ def request_overlay(profile: Profile, slot: int, members: Sequence[Container], n
     """Give the overlay of one request: `slot` is from `addresses.Leases`, `members` are the containers that its parts
     run in, `nodes` those of the wanted state."""
     subnet = Addresses(profile.subnets).request(slot)
-    seated = [(each, device(subnet, at)) for at, each in enumerate(members, 1)]
+    seated = [(each, bare(device(subnet, at))) for at, each in enumerate(members, 1)]
     return _overlay(profile, f"request-{slot}", FIRST_REQUEST + slot, subnet, _seats(profile, seated, nodes))
 
 
@@ -75,7 +75,7 @@ def _seats(profile: Profile, members: Sequence[tuple[Container, str]], nodes: Ma
             container=each.name,
             node=each.node,
             underlay=bare(nodes[each.node].address),
-            address=each.address if routed else address,
+            address=bare(each.address) if routed else address,
         )
         for each, address in members
     )

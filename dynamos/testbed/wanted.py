@@ -119,5 +119,5 @@ def _containers(plan: Addresses, index: int, site: Site) -> Iterator[Container]:
     names = list(site.nodes)
     for number, party in enumerate(site.parties):
         node, slot = number % len(names), number // len(names)
-        address, shared = plan.container(index, node, slot), plan.marketplace(index, node, slot)
+        address, shared = plan.container(index, node, slot), plan.shared(index, number)
         yield Container(name=party, site=site.name, node=names[node], address=address, shared=shared)
