@@ -19,7 +19,6 @@ from dynamos.jobs.zygotes import ONE_THREAD, count_threads, guard
 from dynamos.kit.errors import Broken, TimedOut, Unavailable
 from dynamos.kit.waits import until
 
-_SEND_SECONDS = 5.0
 _CHUNK = 65536
 
 
@@ -40,9 +39,9 @@ class ZygoteClient:
         self.lost = False
         self._pid = pid
         self._wire = wire
-        self._wire.settimeout(_SEND_SECONDS)
         self._hello: Hello | None = None
         self._frames = wires.Frames()
+        self._outbox = wires.Outbox(wire)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @classmethod
@@ -74,7 +73,7 @@ class ZygoteClient:
         with theirs:
             kept = {name: os.environ[name] for name in ("PATH", "LANG", "LD_LIBRARY_PATH") if name in os.environ}
             process = subprocess.Popen(
-                [sys.executable, "-m", "dynamos.jobs", str(theirs.fileno()), settings.as_json()],
+                [sys.executable, "-P", "-m", "dynamos.jobs", str(theirs.fileno()), settings.as_json()],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 env={**kept, **ONE_THREAD, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
@@ -91,7 +90,7 @@ class ZygoteClient:
             except TimeoutError:
                 raise TimedOut(f"the zygote was not ready within {within:g} s") from None
             finally:
-                self._wire.settimeout(_SEND_SECONDS)
+                self._wire.settimeout(None)
             if received is None:
                 self.lost = True
                 raise Unavailable("the zygote ended before it was ready", code="runner-lost")
@@ -107,7 +106,7 @@ class ZygoteClient:
     def run(self, step: int, spec: StepSpec, streams: Sequence[int]) -> None:
         """Start one step; its descriptors stay ours to close. Raises Unavailable if the zygote is gone."""
         try:
-            wires.send(self._wire, {"step": step, "run": spec.as_json()}, streams)
+            self._send({"step": step, "run": spec.as_json()}, streams)
         except OSError as error:
             self.lost = True
             raise Unavailable("the zygote does not listen", code="runner-lost", cause=str(error)) from error
@@ -115,7 +114,7 @@ class ZygoteClient:
     def kill(self, step: int) -> None:
         """End one step. Nothing happens if it has ended, or the zygote has."""
         with suppress(OSError):
-            wires.send(self._wire, {"kill": step})
+            self._send({"kill": step})
 
     def end(self) -> None:
         """End the zygote and everything it runs now, without its help."""
@@ -130,9 +129,7 @@ class ZygoteClient:
 
     async def close(self) -> None:
         """Close the wire, and wait until zygote and services have ended."""
-        if self._loop is not None:
-            self._loop.remove_reader(self._wire)
-            self._loop = None
+        self._leave_loop()
         self._wire.close()
         try:
             await until("the zygote's end", self._ended, within=6.0, every=0.005)
@@ -146,6 +143,27 @@ class ZygoteClient:
         except ChildProcessError:
             return True
 
+    def _send(self, message: wires.Message, streams: Sequence[int] = ()) -> None:
+        """Send what goes at once, and the rest when the zygote reads."""
+        self._outbox.put(message, streams)
+        if self._outbox and self._loop is not None:
+            self._loop.add_writer(self._wire, self._flush)
+
+    def _flush(self) -> None:
+        try:
+            self._outbox.flush()
+        except OSError:  # its end is seen by who listens
+            self._outbox.discard()
+        if not self._outbox and self._loop is not None:
+            self._loop.remove_writer(self._wire)
+
+    def _leave_loop(self) -> None:
+        if self._loop is not None:
+            self._loop.remove_reader(self._wire)
+            self._loop.remove_writer(self._wire)
+            self._loop = None
+        self._outbox.discard()
+
     def _listen(self, told: Callable[[int, StepReport], None], lost: Callable[[], None]) -> None:
         try:
             data = self._wire.recv(_CHUNK)
@@ -155,7 +173,5 @@ class ZygoteClient:
             told(message["step"], StepReport.from_json(message["ended"]))
         if not data:
             self.lost = True
-            if self._loop is not None:
-                self._loop.remove_reader(self._wire)
-                self._loop = None
+            self._leave_loop()
             lost()

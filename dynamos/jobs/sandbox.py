@@ -74,19 +74,22 @@ class SandboxRunner:
         with Streams(assignment, inputs, outputs) as streams:
             await self._renew()
             steps = {next(self._numbers): step for step in assignment.part.steps}
-            part = PartAtWork(assignment, steps, began=began, kill=self._client.kill)
             deadline = began + assignment.deadline
+            specs = {number: spec_of(assignment, step, deadline=deadline) for number, step in steps.items()}
+            part = PartAtWork(assignment, steps, began=began, kill=self._client.kill)
             self._parts.update(dict.fromkeys(steps, part))
             try:
                 for number, step in steps.items():
-                    self._client.run(number, spec_of(assignment, step, deadline=deadline), streams.of(step))
+                    self._client.run(number, specs[number], streams.of(step))
             except DynamosError as error:
                 part.end(error)
                 for number in steps:
                     self._parts.pop(number, None)
                 self._client.end()
                 raise
-        asyncio.get_running_loop().call_later(assignment.deadline + _OVERDUE_SECONDS, self._end_overdue, tuple(steps))
+        patience = assignment.deadline + _OVERDUE_SECONDS
+        overdue = asyncio.get_running_loop().call_later(patience, self._end_overdue, tuple(steps))
+        part.when_done(overdue.cancel)
         return part
 
     async def close(self) -> None:

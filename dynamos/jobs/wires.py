@@ -6,6 +6,8 @@ import json
 import os
 import socket
 import struct
+from array import array
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -22,22 +24,59 @@ def pair() -> tuple[socket.socket, socket.socket]:
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
 
 
-def send(wire: socket.socket, message: Message, descriptors: Sequence[int] = ()) -> None:
-    """Send one message with copies of `descriptors`, which stay the caller's to close.
-
-    Raises OSError: the other end is gone, or did not read within the socket's timeout.
-    """
+def pack(message: Message) -> bytes:
+    """Give the bytes of one message."""
     body = json.dumps(message, separators=(",", ":")).encode()
-    data = memoryview(_LENGTH.pack(len(body)) + body)
-    sent = socket.send_fds(wire, [data], list(descriptors))
+    return _LENGTH.pack(len(body)) + body
+
+
+def send(wire: socket.socket, message: Message, descriptors: Sequence[int] = ()) -> None:
+    """Send one message with copies of `descriptors`, which stay the caller's to close. Raises OSError."""
+    data = memoryview(pack(message))
+    sent = _send(wire, data, descriptors)
     if sent < len(data):
         wire.sendall(data[sent:])
+
+
+class Outbox:
+    """Messages that wait until the other end reads. Two ends that both wait to write would wait for ever."""
+
+    def __init__(self, wire: socket.socket) -> None:
+        self._wire = wire
+        self._letters: deque[tuple[memoryview, list[int]]] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._letters)
+
+    def put(self, message: Message, descriptors: Sequence[int] = ()) -> None:
+        """Take a message and copies of its descriptors, and send what goes now. Raises OSError: nobody is there."""
+        self._letters.append((memoryview(pack(message)), [os.dup(descriptor) for descriptor in descriptors]))
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what goes without waiting. Raises OSError: nobody is there."""
+        while self._letters:
+            data, descriptors = self._letters[0]
+            try:
+                count = _send(self._wire, data, descriptors, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            close_all(descriptors)  # they travel with the first byte
+            if count < len(data):
+                self._letters[0] = (data[count:], [])
+            else:
+                self._letters.popleft()
+
+    def discard(self) -> None:
+        """Forget what has not been sent."""
+        while self._letters:
+            close_all(self._letters.popleft()[1])
 
 
 def receive(wire: socket.socket) -> tuple[Message, list[int]] | None:
     """Wait for one message and its descriptors, which are the caller's now. None: the other end is gone."""
     try:
-        head, descriptors, _, _ = socket.recv_fds(wire, _LENGTH.size, _MOST_DESCRIPTORS, _CLOSE_ON_EXEC)
+        head, descriptors = _receive(wire, _LENGTH.size)
         head += _exactly(wire, _LENGTH.size - len(head)) if head else b""
         if not head:
             return None
@@ -70,6 +109,24 @@ def close_all(descriptors: Iterable[int]) -> None:
     for descriptor in descriptors:
         with suppress(OSError):
             os.close(descriptor)
+
+
+# socket.send_fds and socket.recv_fds take flags, but before Python 3.13 they do nothing with them.
+
+
+def _send(wire: socket.socket, data: memoryview, descriptors: Sequence[int], flags: int = 0) -> int:
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))] if descriptors else []
+    return wire.sendmsg([data], rights, flags)
+
+
+def _receive(wire: socket.socket, size: int) -> tuple[bytes, list[int]]:
+    descriptors = array("i")
+    room = socket.CMSG_LEN(_MOST_DESCRIPTORS * descriptors.itemsize)
+    data, ancillary, _, _ = wire.recvmsg(size, room, _CLOSE_ON_EXEC)
+    for level, kind, content in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
+    return data, descriptors.tolist()
 
 
 def _exactly(wire: socket.socket, size: int) -> bytes:

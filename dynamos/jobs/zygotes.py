@@ -151,6 +151,7 @@ class Zygote:
         self._shown: dict[str, str] = {}
         self._spare: list[_Kept] = []
         self._busy: dict[int, _Kept] = {}
+        self._outbox = wires.Outbox(wire)
         self._leaving: list[Group] = []
         self._count = 0
         self._selector = selectors.DefaultSelector()
@@ -188,9 +189,11 @@ class Zygote:
         self._selector.register(self._wire, selectors.EVENT_READ, "agent")
         while True:
             events = self._selector.select(self._patience())
-            for key, _ in events:
+            for key, event in events:
                 if key.data == "agent":
-                    if not self._obey():
+                    if event & selectors.EVENT_WRITE:
+                        self._flush()
+                    if event & selectors.EVENT_READ and not self._obey():
                         return
                 elif key.data == "children":
                     os.read(reading, 4096)
@@ -275,7 +278,15 @@ class Zygote:
 
     def _tell(self, step: int, report: StepReport) -> None:
         with suppress(OSError):  # the end of the wire is seen elsewhere
-            wires.send(self._wire, {"step": step, "ended": report.as_json()})
+            self._outbox.put({"step": step, "ended": report.as_json()})
+        self._flush()
+
+    def _flush(self) -> None:
+        """Send what goes at once, and the rest when the agent reads."""
+        with suppress(OSError):
+            self._outbox.flush()
+            interest = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._outbox else 0)
+            self._selector.modify(self._wire, interest, "agent")
 
     # keepers
 
