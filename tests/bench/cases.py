@@ -67,7 +67,7 @@ class Case:
 
 @dataclass
 class Sample:
-    """The wall times of one case in seconds, plain and ours, taken in turns; and what one of our jobs said of itself."""
+    """The wall times of one case in seconds, plain and ours in turns; and what one of our jobs said of itself."""
 
     case: Case
     plain: list[float] = field(default_factory=list)

@@ -43,7 +43,7 @@ def test_the_orchestrator_cannot_make_one(units, clock):
     "other",
     [
         vouchers.to_run("job-2", ASKED),
-        vouchers.to_run("job-1", request(algorithm="average")),
+        vouchers.to_run("job-1", request(algorithm="count")),
         vouchers.to_check(ASKED),
         vouchers.to_change("policyEnforcer", "UVA", None, None),
     ],
