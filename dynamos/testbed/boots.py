@@ -80,7 +80,7 @@ def _be_world(spec: dict[str, Any], go: int, *, shield: bool) -> None:
             os._exit(1)
         os.close(go)
         namespaces.leave(spec["name"])
-        roots.world_mounts()
+        roots.world_mounts(list(spec["show"]))
         listener = socket.socket(fileno=int(spec["listener"]))
         listener.listen(128)
         _tell(spec, {})

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from dynamos.jobs import linux
 
@@ -61,12 +61,14 @@ def machine_root(show: Sequence[str], user_namespace: int) -> None:
     enter(root)
 
 
-def world_mounts() -> None:
+def world_mounts(show: Sequence[str]) -> None:
     """Give a world what it writes to, its own /run and /tmp, and the processes and devices of its namespaces."""
     linux.mount("proc", "/proc", "proc", _QUIETER)
     linux.mount("sysfs", "/sys", "sysfs", _QUIETER)
-    linux.mount("run", "/run", "tmpfs", linux.MS_NOSUID, "mode=755")
-    linux.mount("tmp", "/tmp", "tmpfs", linux.MS_NOSUID, "mode=1777")  # noqa: S108
+    with _held(show) as held:
+        linux.mount("run", "/run", "tmpfs", linux.MS_NOSUID, "mode=755")
+        linux.mount("tmp", "/tmp", "tmpfs", linux.MS_NOSUID, "mode=1777")  # noqa: S108
+        _show_held({path: place for path, place in held.items() if not os.path.exists(path)}, "")
     os.mkdir(STORE, 0o700)
     os.mkdir("/run/netns")
 
@@ -119,10 +121,9 @@ def _own_root(base: str, show: Sequence[str], *, shield: bool) -> tuple[str, lis
     for path in _SECRETS:
         if os.path.isdir(f"{root}/{path}"):
             linux.mount("hidden", f"{root}/{path}", "tmpfs", linux.MS_NOSUID, "mode=755,size=1m")
-    for path in show:
-        _target(path, root + path)
-        linux.mount(path, root + path, "", linux.MS_BIND | linux.MS_REC)
     _fill(root)
+    with _held(show) as held:
+        _show_held(held, root)
     if shield:
         _shield(root)
     return root, read_only
@@ -171,6 +172,23 @@ def _show(source: str, target: str, attributes: int, user_namespace: int) -> Non
         linux.bind(source, target, attributes, user_namespace=user_namespace, recursive=False)
     except OSError:
         linux.bind(source, target, attributes, user_namespace=user_namespace)
+
+
+@contextmanager
+def _held(paths: Sequence[str]) -> Iterator[dict[str, str]]:
+    """Give for each path one that leads there still when something else is mounted over it."""
+    fds = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in paths}
+    try:
+        yield {path: f"/proc/self/fd/{fd}" for path, fd in fds.items()}
+    finally:
+        for fd in fds.values():
+            os.close(fd)
+
+
+def _show_held(held: dict[str, str], root: str) -> None:
+    for path, place in held.items():
+        _target(place, root + path)
+        linux.mount(place, root + path, "", linux.MS_BIND | linux.MS_REC)
 
 
 def _fill(root: str) -> None:

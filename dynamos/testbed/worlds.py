@@ -188,10 +188,10 @@ def _package() -> Path:
 
 def _outermost(paths: Sequence[Path]) -> list[Path]:
     """Leave out what a system folder or another one of them shows already."""
-    system = [Path("/", name) for name in SYSTEM]
     kept: list[Path] = []
     for path in sorted(set(paths)):
-        if not any(path.is_relative_to(other) for other in (*system, *kept)):
+        in_system = path.parts[1:2] and path.parts[1] in SYSTEM and path.parts[1:3] != ("var", "tmp")
+        if not in_system and not any(path.is_relative_to(other) for other in kept):
             kept.append(path)
     return kept
 
