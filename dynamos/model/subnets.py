@@ -35,7 +35,7 @@ class Subnets(Value):
     """Ranges of addresses.
 
     `wan`: half for the sites' networks, a /24 for each; half for the links, a /30 for each. `containers`: a /24 for the
-    containers on each node. `marketplace`: the overlay of all, a /24 for the containers of each site. `groups`: a /22 for
+    containers on each node. `marketplace`: the overlay of all, a /24 for each site. `groups`: a /22 for
     the overlay of each. `requests`: a /26 for the overlay of each. The default of `wan` is the range for benchmarks
     (RFC 2544).
     """

@@ -86,9 +86,9 @@ def _way(direction: Direction) -> str:
     if direction.rate is not None:
         words.append(str(direction.rate))
     if direction.loss:
-        words.append(f"loses {direction.loss:.3g}")
+        words.append(f"loses {_percent(direction.loss)}")
     if direction.reorder:
-        words.append(f"reorders {direction.reorder:.3g}")
+        words.append(f"reorders {_percent(direction.reorder)}")
     return " ".join(words)
 
 
@@ -98,15 +98,30 @@ def _differences(before: Item, after: Item) -> Iterator[str]:
         if was == becomes:
             continue
         if isinstance(was, Direction) and isinstance(becomes, Direction):
-            changed = [each for each in Direction.model_fields if getattr(was, each) != getattr(becomes, each)]
-            parts = [f"{each} {_shown(getattr(was, each))} → {_shown(getattr(becomes, each))}" for each in changed]
-            yield f"{name} {', '.join(parts)}"
-        elif name == "seats":
+            yield f"{name} {', '.join(_turns(was, becomes))}"
+        elif isinstance(before, Overlay) and name == "seats":
             yield from _members(was, becomes)
-        elif isinstance(was, tuple):
-            yield f"{name} change"
+        elif isinstance(before, Routes) and name == "hops":
+            yield f"to {len(becomes)} networks" + (
+                f" instead of {len(was)}" if len(was) != len(becomes) else ", new ways"
+            )
         else:
-            yield f"{name} {_shown(was)} → {_shown(becomes)}"
+            yield f"{name} {was} → {becomes}"
+
+
+def _turns(was: Direction, becomes: Direction) -> Iterator[str]:
+    """Give what of a direction changes."""
+    for name in Direction.model_fields:
+        old, new = getattr(was, name), getattr(becomes, name)
+        if old != new:
+            shown = [
+                _percent(x) if name in ("loss", "reorder") else "none" if x is None else str(x) for x in (old, new)
+            ]
+            yield f"{name} {' → '.join(shown)}"
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.3g}%"
 
 
 def _members(was: tuple[object, ...], becomes: tuple[object, ...]) -> Iterator[str]:
@@ -114,10 +129,6 @@ def _members(was: tuple[object, ...], becomes: tuple[object, ...]) -> Iterator[s
         names = [str(getattr(seat, "container", "")) for seat in these if seat not in others]
         if names:
             yield f"{', '.join(names)} {one if len(names) == 1 else many}"
-
-
-def _shown(value: object) -> str:
-    return "none" if value is None else str(value)
 
 
 def _after_colon(text: str) -> str:

@@ -21,7 +21,7 @@ class Key(NamedTuple):
     name: str
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.name}"
+        return self.name if self.name == self.kind else f"{self.kind} {self.name}"
 
 
 WORLD = Key("world", "world")

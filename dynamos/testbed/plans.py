@@ -68,16 +68,23 @@ class _Planner:
 
     def _leaves(self, seat: Seat, after: Item) -> bool:
         """Tell whether a member leaves, and can still do so itself."""
-        goes = bool(self._lost(seat)) or not isinstance(after, Overlay) or seat not in after.seats
         able = Key("container", seat.container) in self._there and self._stays(Key("node", seat.node))
-        return goes and able
+        return able and not self._remains(seat, after)
+
+    def _remains(self, seat: Seat, after: Item) -> bool:
+        return isinstance(after, Overlay) and seat in after.seats and not self._lost(seat)
+
+    def _parted(self, overlay: Overlay) -> Overlay | None:
+        """Give the overlay without the members that leave it and those that are lost; None where nobody leaves."""
+        after = self._wanted[overlay.key]
+        if not any(self._leaves(seat, after) for seat in overlay.seats):
+            return None
+        return overlay.with_seats(tuple(seat for seat in overlay.seats if self._remains(seat, after)))
 
     def _partings(self) -> Iterator[Action]:
         for key, overlay in self._there.items():
-            if isinstance(overlay, Overlay) and self._stays(key):
-                staying = tuple(seat for seat in overlay.seats if not self._leaves(seat, self._wanted[key]))
-                if staying != overlay.seats:
-                    yield Change(overlay, overlay.with_seats(staying))
+            if isinstance(overlay, Overlay) and self._stays(key) and (parted := self._parted(overlay)):
+                yield Change(overlay, parted)
 
     def _removals(self) -> Iterator[Action]:
         """Remove what goes, the last made first; without the world, all of it goes at once."""
@@ -93,9 +100,9 @@ class _Planner:
             return None
         before = self._there[item.key]
         if isinstance(before, Overlay) and isinstance(item, Overlay):
-            seats = (seat for seat in before.seats if not self._leaves(seat, item))
             # whoever was lost and is wanted joins again; whoever was lost and is not has still to be forgotten
-            before = before.with_seats(tuple(seat for seat in seats if not (self._lost(seat) and seat in item.seats)))
+            known = tuple(seat for seat in before.seats if not (self._lost(seat) and seat in item.seats))
+            before = self._parted(before) or before.with_seats(known)
         return Change(before, item) if before != item else None
 
 
