@@ -59,7 +59,7 @@ def peers(network: Network, material: Material) -> dict[str, Peer]:
 
 
 def others(network: Network, member: Member, material: Material) -> list[Peer]:
-    """Give the members but this one. Raises BadInput where it is not among them, or is told something else of itself."""
+    """Give the members but this one. Raises BadInput where it is not as it is among them."""
     everyone = peers(network, material)
     mine = everyone.pop(member.name, None)
     if mine is None or (mine.address, mine.underlay) != (member.address, member.underlay):

@@ -14,7 +14,7 @@ FEATURES: Mapping[str, str] = {
     "veth": "unshare -n ip link add name t1 type veth peer name t2",
     "tun": "unshare -n ip tuntap add dev t1 mode tun",
     "nat": "unshare -n nft add table ip t1 '{ chain c { type nat hook output priority -100; }; }'",
-    "filter": "unshare -n nft add table inet t1 '{ chain c { type filter hook input priority 0; ct state new accept; }; }'",
+    "filter": "unshare -n nft add table inet t1 '{ chain c { type filter hook input priority 0; counter drop; }; }'",
 }
 """Kernel features by name, each with a command that shows it in a network that ends with the command."""
 
