@@ -88,12 +88,13 @@ def _case(client: Client, case: Case, files: dict[str, Path], repeat: int) -> di
     count = max(3, repeat // (5 if SIZES[case.size] > 250_000 else 1))
     with plain() as process:
         process.run(case.plain(files), case.rows)
-        client.result(case)
+        client.forget(client.result(case)[1])
         for _ in range(count):
             sample.plain.append(process.run(case.plain(files), case.rows))
             seconds, job = client.result(case)
             sample.ours.append(seconds)
-    sample.job = client.job(job)
+            sample.job = client.job(job)
+            client.forget(job)
     base, ours = statistics.median(sample.plain), statistics.median(sample.ours)
     stages = {name: round(value, 1) for name, value in sample.job["timings"].items()}
     spread = f"{min(sample.ours) * 1e3:.0f}-{max(sample.ours) * 1e3:.0f}"
