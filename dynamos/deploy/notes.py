@@ -37,6 +37,10 @@ class Notes:
         self.wrong(path, f"there is no {word} {name!r}", near_or_known(name, names))
         return False
 
+    def said(self, path: Path) -> bool:
+        """Tell whether the file says something there, be it right or wrong."""
+        return self._document is not None and self._document.at(path) is not None
+
     def _where(self, path: Path) -> str:
         for depth, step in enumerate(path):
             if isinstance(step, int) and path[:depth] in self._numbers:

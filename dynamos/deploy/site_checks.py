@@ -72,9 +72,10 @@ def _nodes(profile: Profile, notes: Notes) -> None:
         notes.wrong(("sites",), f"there are {len(profile.sites)} sites, expected at most {MOST_SITES}")
     for site in profile.sites.values() if profile.driver == "ssh" else ():
         for node in site.nodes.values():
-            if not node.address:
+            path = ("sites", site.name, "nodes", node.name)
+            if not node.address and not notes.said((*path, "address")):
                 hint = "write nodes: {" + node.name + ": {address: …}}"
-                notes.wrong(("sites", site.name, "nodes", node.name), f"node {node.name!r} has no address", hint)
+                notes.wrong(path, f"node {node.name!r} has no address", hint)
 
 
 def _links(profile: Profile, notes: Notes, known: Collection[str] | None) -> None:
@@ -104,7 +105,7 @@ def figures(notes: Notes, path: Path, said: Direction | Change, whole: Direction
         notes.wrong((*path, "delay"), f"found a delay of {said.delay}, expected at most {LONGEST_DELAY} one way", hint)
     if said.loss is not None and said.loss >= MOST_LOSS:
         hint = "a plain number is a share of one: write 0.5%; the timeline's action silence loses all"
-        notes.wrong((*path, "loss"), f"found a loss of {said.loss:.3g} of all packets, expected less than a half", hint)
+        notes.wrong((*path, "loss"), f"found a loss of {said.loss * 100:.3g}%, expected less than 50%", hint)
     if said.rate is not None and said.rate < LEAST_RATE:
         hint = "a plain number is in bits a second; write 100mbit"
         notes.wrong((*path, "rate"), f"found a rate of {said.rate}, expected at least {LEAST_RATE}", hint)

@@ -25,6 +25,8 @@ def explain(error: Mapping[str, Any], model: type[BaseModel]) -> tuple[str, str]
     """Give message and hint for one of pydantic's errors in a value of `model`."""
     loc, kind, found = error["loc"], str(error["type"]), error["input"]
     name = str(loc[-1]) if loc else ""
+    if kind == "missing" and isinstance(loc[-1], int):
+        return f"item {loc[-1] + 1} of the list is missing", ""
     if kind == "missing":
         return f"member {name!r} is missing", ""
     if kind == "extra_forbidden":

@@ -65,10 +65,8 @@ class Site(Value):
             value = [f"{site}-{number}" for number in range(1, (value or 1) + 1)]
         if isinstance(value, list) and all(isinstance(name, str) for name in value):
             value = {name: {} for name in value}
-        if not isinstance(value, dict) or len(value) > MOST_NODES:
-            raise ValueError(
-                f"nodes are a number from 1 to {MOST_NODES}, a list of so many names, or a mapping of them"
-            )
+        if not isinstance(value, dict) or not 1 <= len(value) <= MOST_NODES:
+            raise ValueError(f"expected a number from 1 to {MOST_NODES}, or so many names in a list or mapping")
         return {name: {**node, "name": name} if isinstance(node, dict) else node for name, node in value.items()}
 
     def node_of(self, party: str) -> Node:

@@ -17,7 +17,9 @@ def _network(value: Any) -> Any:
     try:
         network = IPv4Network(value, strict=False)
     except ValueError:
-        raise ValueError(f"{value!r} is not a range of IPv4 addresses like '10.64.0.0/12'") from None
+        network = None
+    if network is None or "/" not in value:
+        raise ValueError(f"{value!r} is not a range of IPv4 addresses like '10.64.0.0/12'")
     if str(network.network_address) != value.partition("/")[0]:
         raise ValueError(f"{value!r} does not begin where its range does; write {str(network)!r}")
     odd = ("loopback", "multicast", "link_local", "unspecified")

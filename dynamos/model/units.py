@@ -34,7 +34,7 @@ class Quantity(float):
         if found is None or factor is None:
             known = ", ".join(cls.units)
             raise ValueError(f"{text!r} is not a {cls.__name__.lower()} like {cls.example!r} (units: {known})")
-        number = float(found[1]) * factor
+        number = float(f"{float(found[1]) * factor:.12g}")  # 0.2ms and 200us are the same number
         if number > _LARGEST:
             raise ValueError(f"{text!r} is more than {_LARGEST:g}{cls.base}")
         return cls(number)
