@@ -13,7 +13,7 @@ from typing import Any
 
 from dynamos.testbed import children
 
-GRACE = 5.0
+GRACE = 3.0
 """Seconds that a daemon has to end by itself when it is stopped."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _LASTING = 10.0

@@ -47,7 +47,9 @@ def send(connection: socket.socket, message: Mapping[str, Any], fds: Sequence[in
 
 def receive(connection: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
     """Receive one message with its descriptors; None where the other side has closed."""
-    data, fds, _, _ = socket.recv_fds(connection, _LARGEST, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+    data, fds, _, _ = socket.recv_fds(connection, _LARGEST, _MOST_DESCRIPTORS)
+    for fd in fds:
+        os.set_inheritable(fd, False)  # recv_fds of Python 3.11 would not pass MSG_CMSG_CLOEXEC on
     return (json.loads(data) if data else None), fds
 
 
