@@ -64,7 +64,8 @@ def test_paramiko_gets_in(access):
         client.connect(entry["hostname"], username=entry["user"], sock=proxy, timeout=60, **key)
         _, stdout, _ = client.exec_command("hostname")
         assert stdout.read() == b"tok-1\n"
-    proxy.close()
+        transport = client.get_transport()
+    transport.join(timeout=20)
     proxy.process.wait(timeout=20)
     for pipe in (proxy.process.stdin, proxy.process.stdout, proxy.process.stderr):
         pipe.close()
