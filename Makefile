@@ -1,6 +1,6 @@
 # Every target does its own set-up from a clean checkout: a virtual environment made by uv, with every hash checked.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fmt lock clean setup
+.PHONY: help demo test e2e packages check bench fmt lock clean setup
 
 PYTHON ?= python3
 WORKERS ?= auto
@@ -11,13 +11,19 @@ UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .tools/bin/u
 OWN_UV := $(filter .tools/bin/uv,$(UV))
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 demo: $(READY) ## every idea of the system on this machine, with real data, checked; in under a minute
 	@$(BIN)/dynamos demo
 
-test: $(READY) ## the whole of the project's behaviour
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+test: $(READY) ## the project's behaviour, in minutes
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not e2e"
+
+e2e: $(READY) ## what takes longer: every driver, whole testbeds, what must be shown of them; one after the other
+	$(BIN)/python -m pytest -m e2e
+
+packages: $(READY) ## install the Debian packages that testbeds with networks need (as root; others are told which)
+	$(BIN)/dynamos doctor --fix
 
 check: $(READY) ## style, types, import contracts
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -42,7 +43,8 @@ class Finding:
 def examine(state: Path) -> list[Finding]:
     """Try everything. Nothing of it changes the machine."""
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
-        _python, _libraries, _bus, _isolation, lambda: _disk(state), _files, lambda: _testbeds(state),
+        _python, _libraries, _bus, _isolation, lambda: _disk(state), _files, _world, _features,
+        lambda: _testbeds(state),
     )  # fmt: skip
     return [finding for check in checks for finding in check()]
 
@@ -122,6 +124,44 @@ def _files() -> Iterator[Finding]:
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     good = limit >= LEAST_FILES
     yield Finding("open files", "ok" if good else "limited", str(limit), "" if good else "ulimit -n 4096")
+
+
+def _world() -> Iterator[Finding]:
+    """Make a world, look at what it can do, and end it."""
+    from dynamos.testbed.worlds import World
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            world = World.create(Path(folder), "doctor")
+        except DynamosError as error:
+            yield Finding("namespaces", "limited", error.message, "use profiles with driver: processes")
+            return
+        try:
+            emulated = world.run(["tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms"], check=False)
+            lacks = world.lacks
+        finally:
+            world.kill()
+    found = "the kernel emulates links" if emulated.code == 0 else "no netem in the kernel: a guest emulates links"
+    yield Finding("namespaces", "limited" if lacks else "ok", found, "; ".join(lacks))
+
+
+def _features() -> Iterator[Finding]:
+    """Look at the packages of each feature; all that are missing are installed at once."""
+    from dynamos.cli.shows import note
+    from dynamos.deploy import doctors
+    from dynamos.deploy.packages import FEATURES, lacking
+
+    missing = doctors.missing()
+    why = doctors.obstacle()
+    repair = None if why or not missing else partial(doctors.install, missing, told=note)
+    for feature in FEATURES:
+        lacks = lacking(feature, doctors.is_there)
+        if not lacks:
+            yield Finding(f"packages: {feature.name}", "ok", ", ".join(feature.needs))
+            continue
+        remedy = f"as root: {doctors.command(tuple(lacks))}" if why else "dynamos doctor --fix installs them"
+        hint = f"{feature.without}; {remedy}"
+        yield Finding(f"packages: {feature.name}", "limited", f"without {', '.join(lacks)}", hint, repair)
 
 
 def _testbeds(state: Path) -> Iterator[Finding]:

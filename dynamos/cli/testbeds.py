@@ -225,7 +225,12 @@ def logs(
 
 
 def doctor(
-    fix: Annotated[bool, typer.Option("--fix", help="Clean up what a killed supervisor left.")] = False,
+    fix: Annotated[
+        bool,
+        typer.Option(
+            "--fix", help="Install Debian packages that are missing, and clean up what a killed supervisor left."
+        ),
+    ] = False,
     format: FormatOption = Format.TABLE,  # noqa: A002
     state: StateOption = Path(targets.STATE),
 ) -> None:
@@ -234,7 +239,7 @@ def doctor(
     from dynamos.cli.shows import print_json, print_table, styled
 
     found = examine(state)
-    repairs = [finding.repair for finding in found if finding.repair]
+    repairs = list(dict.fromkeys(finding.repair for finding in found if finding.repair))
     if fix and repairs:
         for repair in repairs:
             repair()
