@@ -17,11 +17,16 @@ KNOWLEDGE = "knowledge"
 ANSWER_WITHIN = "10m"
 """How long an answer may take before the server forgets who asked."""
 
-_LIMITS = {"max_connections": 16, "max_subscriptions": 4096}
+LIMITS = {"max_connections": 16, "max_subscriptions": 4096}
 
 
-def accounts(table: Mapping[str, Rights], marketplace: str) -> dict[str, Any]:
-    """Give the `accounts` of a server's configuration. A unit's user name is the subject of its certificate."""
+def accounts(
+    table: Mapping[str, Rights], marketplace: str, *, renamed: Mapping[str, Mapping[str, str]] | None = None
+) -> dict[str, Any]:
+    """Give the `accounts` of a server's configuration. A unit's user name is the subject of its certificate.
+
+    `renamed` gives, for units behind a leaf, other names under which the knowledge serves them too.
+    """
     made: dict[str, Any] = {
         KNOWLEDGE: {
             "jetstream": "enabled",
@@ -32,9 +37,16 @@ def accounts(table: Mapping[str, Rights], marketplace: str) -> dict[str, Any]:
     for unit, rights in table.items():
         made[account_of(unit)] = {
             "users": [{"user": subject_of(unit, marketplace), "permissions": permissions(unit, rights)}],
-            "limits": _LIMITS,
+            "limits": LIMITS,
             "exports": _unit_exports(unit, table),
-            "imports": [*_knowledge_imports(rights), *_unit_imports(unit, table)],
+            "imports": [
+                *_knowledge_imports(rights),
+                *_unit_imports(unit, table),
+                *(
+                    {"service": {"account": KNOWLEDGE, "subject": subject}, "to": name}
+                    for subject, name in (renamed or {}).get(unit, {}).items()
+                ),
+            ],
         }
     return made
 
@@ -52,10 +64,10 @@ def subject_of(unit: str, marketplace: str) -> str:
 def permissions(unit: str, rights: Rights) -> dict[str, Any]:
     """Give the subjects on which a unit may publish and subscribe, inside its own account."""
     own = f"{subjects.inbox(unit)}.>"
-    services = [subject for subject, _ in _services(rights)]
+    served = [subject for subject, _ in services(rights)]
     listens = [*rights.answers, *rights.hears, *(subjects.changed(bucket) for bucket in rights.reads)]
     made: dict[str, Any] = {
-        "publish": {"allow": [*rights.asks, *rights.tells, *services, own]},
+        "publish": {"allow": [*rights.asks, *rights.tells, *served, own]},
         "subscribe": {"allow": [*listens, own]},
     }
     if rights.answers:
@@ -63,7 +75,7 @@ def permissions(unit: str, rights: Rights) -> dict[str, Any]:
     return made
 
 
-def _services(rights: Rights) -> Iterator[tuple[str, bool]]:
+def services(rights: Rights) -> Iterator[tuple[str, bool]]:
     """Give what the knowledge answers to this unit, and whether an answer is a stream of messages."""
     for right in rights.writes:
         bucket, _, keys = right.partition(".")
@@ -82,7 +94,7 @@ def _services(rights: Rights) -> Iterator[tuple[str, bool]]:
 def _knowledge_exports(table: Mapping[str, Rights]) -> list[dict[str, Any]]:
     takers: dict[tuple[str, str, bool], list[str]] = {}
     for unit, rights in table.items():
-        for subject, many in _services(rights):
+        for subject, many in services(rights):
             takers.setdefault(("service", subject, many), []).append(account_of(unit))
         for bucket in rights.reads:
             takers.setdefault(("stream", subjects.changed(bucket), False), []).append(account_of(unit))
@@ -93,9 +105,9 @@ def _knowledge_exports(table: Mapping[str, Rights]) -> list[dict[str, Any]]:
 
 
 def _knowledge_imports(rights: Rights) -> list[dict[str, Any]]:
-    services = [{"service": {"account": KNOWLEDGE, "subject": subject}} for subject, _ in _services(rights)]
+    served = [{"service": {"account": KNOWLEDGE, "subject": subject}} for subject, _ in services(rights)]
     streams = [{"stream": {"account": KNOWLEDGE, "subject": subjects.changed(bucket)}} for bucket in rights.reads]
-    return [*services, *streams]
+    return [*served, *streams]
 
 
 def _unit_exports(unit: str, table: Mapping[str, Rights]) -> list[dict[str, Any]]:

@@ -40,6 +40,7 @@ class Connection:
         self._waiting: dict[tuple[str, str], set[asyncio.Future[DynamosError]]] = {}
         self._up = asyncio.Event()
         self._closed = False
+        self._distant = False
         self._calls: dict[str, list[Callable[[], None]]] = {"back": [], "closed": []}
 
     async def request(
@@ -102,6 +103,13 @@ class Connection:
                     await self._up.wait()
             except TimeoutError:
                 raise Unavailable(f"the bus did not come back within {within:g} s", where=self.url) from None
+
+    def reached(self, *, hub: bool) -> None:
+        """Take note whether the hub answered. A leaf that lost its hub keeps our connection, and says nothing: when the
+        hub answers again, that counts as a reconnect."""
+        back, self._distant = hub and self._distant, not hub
+        if back:
+            self._tell_back()
 
     def on_reconnect(self, call: Callable[[], None]) -> Callable[[], None]:
         """Call after each reconnect; the function given back ends that."""
@@ -215,15 +223,18 @@ class Connection:
     async def back(self) -> None:
         """Take note that the connection is back."""
         self._up.set()
-        _log.info("bus.back", extra={"unit": self.unit, "bus": self.url})
-        for call in tuple(self._calls["back"]):
-            call()
+        self._tell_back()
 
     async def ended(self) -> None:
         """Take note that there will be no more connection: the server threw us out, if we did not close it."""
         if not self._closed:
             _log.error("bus.ended", extra={"unit": self.unit, "bus": self.url, "error": repr(self.client.last_error)})
             self._end()
+
+    def _tell_back(self) -> None:
+        _log.info("bus.back", extra={"unit": self.unit, "bus": self.url})
+        for call in tuple(self._calls["back"]):
+            call()
 
     def _end(self) -> None:
         self._closed = True

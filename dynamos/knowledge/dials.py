@@ -12,7 +12,7 @@ from typing import Any
 import nats.errors
 from nats.aio.client import Client
 
-from dynamos.kit.credentials import Credentials
+from dynamos.kit.credentials import Credentials, dns_name
 from dynamos.kit.errors import BadInput, DynamosError, Refused, Unauthenticated, Unavailable
 from dynamos.knowledge.connections import Connection
 from dynamos.knowledge.permissions import BUS
@@ -27,8 +27,9 @@ logging.getLogger("asyncio").addFilter(
 )
 
 
-async def dial(url: str, credentials: Credentials, unit: str, *, within: float = 10.0) -> Connection:
-    """Connect as `unit`, trying until `within` seconds have passed.
+async def dial(url: str, credentials: Credentials, unit: str, *, within: float = 10.0, server: str = BUS) -> Connection:
+    """Connect as `unit`, trying until `within` seconds have passed. `server` is the name that the server must have in
+    its certificate: the hub's, or that of the site's leaf.
 
     Raises Unavailable where no server answers, Unauthenticated where the server does not accept our certificate or is
     not the marketplace's, BadInput where the credentials cannot be read.
@@ -37,7 +38,7 @@ async def dial(url: str, credentials: Credentials, unit: str, *, within: float =
     end, pause = time.monotonic() + within, 0.02
     while True:
         try:
-            return await _dial_once(url, context, unit, max(0.1, end - time.monotonic()))
+            return await _dial_once(url, context, unit, server, max(0.1, end - time.monotonic()))
         except Unavailable as error:
             if time.monotonic() + pause >= end:
                 raise
@@ -55,7 +56,7 @@ async def dial(url: str, credentials: Credentials, unit: str, *, within: float =
         pause = min(2 * pause, 0.5)
 
 
-async def _dial_once(url: str, context: ssl.SSLContext, unit: str, within: float) -> Connection:
+async def _dial_once(url: str, context: ssl.SSLContext, unit: str, server: str, within: float) -> Connection:
     client = Client()
     connection = Connection(url, unit, client)
     opened = False
@@ -70,7 +71,7 @@ async def _dial_once(url: str, context: ssl.SSLContext, unit: str, within: float
             await client.connect(
                 url,
                 tls=context,
-                tls_hostname=BUS,
+                tls_hostname=dns_name(server),
                 tls_handshake_first=True,
                 name=unit,
                 inbox_prefix=inbox(unit),

@@ -14,16 +14,19 @@ from dynamos.knowledge.dials import dial
 from dynamos.knowledge.kvstores import JetStreamStore
 from dynamos.knowledge.ledgers import JetStreamLog
 from dynamos.knowledge.messaging import NatsBus
+from dynamos.knowledge.permissions import BUS
 from dynamos.knowledge.stores import Store
 
 
-async def connect(url: str, credentials: Credentials, unit: str, *, within: float = 10.0) -> KnowledgeBase:
+async def connect(
+    url: str, credentials: Credentials, unit: str, *, within: float = 10.0, server: str = BUS
+) -> KnowledgeBase:
     """Connect `unit` to the bus at `url` (tls://host:port), trying for `within` seconds, then reconnecting for ever.
 
-    The server takes the unit from the certificate. Raises Unavailable, BadInput, and Unauthenticated also where the
-    certificate is another unit's.
+    The server takes the unit from the certificate, and must be `server` by its own. Raises Unavailable, BadInput, and
+    Unauthenticated also where the certificate is another unit's.
     """
-    return JetStreamKnowledgeBase(await dial(url, credentials, subjects.token(unit), within=within))
+    return JetStreamKnowledgeBase(await dial(url, credentials, subjects.token(unit), within=within, server=server))
 
 
 class JetStreamKnowledgeBase:

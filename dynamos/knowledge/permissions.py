@@ -5,7 +5,7 @@ Everything that is not in the table is refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from dynamos.kit.credentials import dns_name
@@ -58,13 +58,24 @@ class Rights:
         return log in self.inspects
 
 
-def rights(parties: Iterable[str]) -> dict[str, Rights]:
-    """Give the rights of every unit: the orchestrator, the API, and the parties.
+def rights(parties: Iterable[str], sites: Iterable[str] = ()) -> dict[str, Rights]:
+    """Give the rights of every unit: the orchestrator, the API, the parties, and the network helpers of sites.
 
     Raises BadInput for a party whose name is not one token, or is another unit's in any letter case.
     """
-    names = checked(parties)
-    return {ORCHESTRATOR: _orchestrator(names), API: _api(), **{name: _party(name) for name in names}}
+    places = sorted(sites)
+    names = checked(parties, places)
+    return {
+        ORCHESTRATOR: _orchestrator(names, places),
+        API: _api(),
+        **{name: _party(name) for name in names},
+        **{helper_of(site): _helper(site) for site in places},
+    }
+
+
+def helper_of(site: str) -> str:
+    """Give the name of a site's network helper. Raises BadInput for a site whose name is not one token."""
+    return token(f"network-{site}")
 
 
 def rights_of(unit: str, parties: Iterable[str]) -> Rights:
@@ -75,10 +86,13 @@ def rights_of(unit: str, parties: Iterable[str]) -> Rights:
     return table[unit]
 
 
-def checked(parties: Iterable[str]) -> tuple[str, ...]:
-    """Give the names of the parties, sorted, or raise BadInput for the first one that cannot be a party's."""
+def checked(parties: Iterable[str], sites: Iterable[str] = ()) -> tuple[str, ...]:
+    """Give the names of the parties, sorted, or raise BadInput for the first one that cannot be a party's.
+
+    It is none of a unit's: the control plane's own, and the network helpers of `sites`.
+    """
     names = sorted(parties)
-    seen: set[str] = set(RESERVED)
+    seen: set[str] = {*RESERVED, *(dns_name(helper_of(site)) for site in sites)}
     for name in names:
         label = dns_name(token(name))
         if label in seen:
@@ -101,9 +115,9 @@ def _party(name: str) -> Rights:
     )
 
 
-def _orchestrator(parties: tuple[str, ...]) -> Rights:
+def _orchestrator(parties: tuple[str, ...], sites: Sequence[str]) -> Rights:
     return Rights(
-        asks=("agent.*.>",),
+        asks=("agent.*.>", *(f"network.{site}.>" for site in sites)),
         answers=(f"{ORCHESTRATOR}.>", "report.*"),
         tells=("job.>",),
         reads=(SHARED, JOBS, PRESENCE, *(bucket_of(name) for name in parties)),
@@ -121,6 +135,11 @@ def _api() -> Rights:
         appends=_own(API),
         inspects=("traces",),
     )
+
+
+def _helper(site: str) -> Rights:
+    """A helper may do nothing but answer the orchestrator, and write down what it did."""
+    return Rights(answers=(f"network.{site}.>",), appends=_own(helper_of(site)))
 
 
 def _own(unit: str) -> tuple[str, ...]:

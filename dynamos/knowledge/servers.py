@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dynamos.kit.credentials import Credentials
 from dynamos.kit.errors import NotFound, Unavailable
+from dynamos.knowledge import leaves
 from dynamos.knowledge.accounts import accounts
 from dynamos.knowledge.dials import dial
 from dynamos.knowledge.envelopes import MAX_PAYLOAD
@@ -35,12 +36,19 @@ def config(
     port: int,
     host: str = "127.0.0.1",
     disk: int = _DISK,
+    sites: Iterable[str] = (),
+    behind: Iterable[str] = (),
+    leaf_port: int = 0,
 ) -> str:
     """Give the text of the server's configuration file.
 
     `credentials` are those of the unit `bus`. `store` is the folder of what is kept, `disk` how many bytes it may have.
     A client is the unit that its certificate's subject names, and has that unit's account; there are no passwords.
+    `sites` are those with network helpers. The units `behind` leaves may also come by these, at `leaf_port`.
     """
+    table = rights(parties, sites)
+    renamed = {unit: dict(leaves.imports_of(table[unit])) for unit in behind}
+    hub = {"leafnodes": leaves.listening(host, leaf_port, credentials, renamed, marketplace), **leaves.PULSE}
     return json.dumps(
         {
             "server_name": BUS,
@@ -61,7 +69,8 @@ def config(
                 "max_file_store": disk,
                 "sync_interval": "1s",
             },
-            "accounts": accounts(rights(parties), marketplace),
+            "accounts": accounts(table, marketplace, renamed=renamed),
+            **(hub if renamed else {}),
         },
         indent=2,
     )

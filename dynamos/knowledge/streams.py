@@ -27,11 +27,16 @@ async def store(connection: Connection, subject: str, payload: bytes, headers: d
     """
     try:
         given = await connection.request(subject, payload, within=WITHIN, headers=headers)
+    except Unavailable:
+        connection.reached(hub=False)
+        raise
     except TimedOut:
+        connection.reached(hub=False)
         # A server whose disk is full neither keeps nor refuses: it says nothing.
         raise TimedOut(
             f"the bus did not confirm within {WITHIN:g} s that it keeps this", where=subject, hint="is its disk full?"
         ) from None
+    connection.reached(hub=True)
     try:
         receipt = json.loads(given.data)
         failed, sequence = receipt.get("error"), int(receipt.get("seq", 0))

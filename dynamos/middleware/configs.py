@@ -16,7 +16,7 @@ from dynamos.model.values import Name, Value
 
 
 class UnitConfig(Value):
-    """What every unit has: its name, its folder, its credentials, and where the bus is.
+    """What every unit has: its name, its folder, its credentials, where the bus is, and which name that must show.
 
     `folder` holds certificate.pem, key.pem, authority.pem and the unit's logs and scratch.
     """
@@ -25,6 +25,7 @@ class UnitConfig(Value):
     marketplace: Name
     folder: Path
     bus: str
+    server: Name = "bus"
     settings: Settings = Settings()
 
     @property

@@ -47,7 +47,7 @@ async def _serve(config: AgentConfig, runner: SandboxRunner, ready: Callable[[st
     async with AsyncExitStack() as stack:
         stack.push_async_callback(runner.close)
         await asyncio.to_thread(lambda: runner.isolation)  # the zygote has found out what holds here
-        kb = await jetstream.connect(config.bus, config.credentials, config.name)
+        kb = await jetstream.connect(config.bus, config.credentials, config.name, server=config.server)
         stack.push_async_callback(kb.close)
         stack.push_async_callback(telemetry.setup(config.name, kb, collector=config.settings.telemetry).close)
         shared = SharedView(kb)

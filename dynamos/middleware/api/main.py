@@ -78,7 +78,7 @@ async def run(
 
 
 async def _connect(config: ApiConfig) -> KnowledgeBase:
-    return await jetstream.connect(config.bus, config.credentials, config.name)
+    return await jetstream.connect(config.bus, config.credentials, config.name, server=config.server)
 
 
 def _listen(config: ApiConfig) -> Listen:

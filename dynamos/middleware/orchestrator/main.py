@@ -43,7 +43,7 @@ async def _serve(config: OrchestratorConfig, ready: Callable[[str], None]) -> No
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with AsyncExitStack() as stack:
-        kb = await jetstream.connect(config.bus, config.credentials, config.name)
+        kb = await jetstream.connect(config.bus, config.credentials, config.name, server=config.server)
         stack.push_async_callback(kb.close)
         stack.push_async_callback(telemetry.setup(config.name, kb, collector=config.settings.telemetry).close)
         presences = await stack.enter_async_context(Presences(kb.store(PRESENCE), Presence))
