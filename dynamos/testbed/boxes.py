@@ -162,24 +162,25 @@ class Box:
         lines = [*accounts.hosts(self._name), *(f"{address} {name}" for name, address in sorted(addresses.items()))]
         self.put("/etc/hosts", "".join(f"{line}\n" for line in lines).encode())
 
-    def spawn(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    def spawn(self, argv: Sequence[str], *, user: str = "root", **options: Any) -> subprocess.Popen[bytes]:
         """Start a command with this process's own input, output and terminal. Options are those of Popen.
 
         It has `pass_fds` under the numbers that they have here.
         """
-        return subprocess.Popen(self.enter_argv(argv), **options)
+        return subprocess.Popen(self.enter_argv(argv, user=user), **options)
 
-    def enter_argv(self, argv: Sequence[str]) -> list[str]:
+    def enter_argv(self, argv: Sequence[str], *, user: str = "root") -> list[str]:
         """Give the words that run a command in here with the caller's own input, output and terminal."""
         program = shutil.which("nsenter", path=children.PATH)
         if program is None:
             raise Unavailable("there is no nsenter on this machine", hint="install the package util-linux")
         # Root must become the box's own root; anybody else is that already, and may not change.
         ours = [] if os.geteuid() == 0 else ["--preserve-credentials"]
-        clean = [f"PATH={children.PATH}", "HOME=/root", "USER=root", "LANG=C.UTF-8"]
-        terminal = [f"TERM={kind}"] if (kind := os.environ.get("TERM")) else []
-        where = ["--target", str(self.pid), *_KINDS, *ours, "--wdns=/"]
-        return [program, *where, "--", "/usr/bin/env", "-i", *clean, *terminal, *argv]
+        where = [program, "--target", str(self.pid), *_KINDS, *ours, "--wdns=/", "--"]
+        variables = {**children.environment(user), "TERM": os.environ.get("TERM", "dumb")}
+        clean = ["/usr/bin/env", "-i", *(f"{name}={value}" for name, value in variables.items())]
+        other = [] if user == "root" else ["runuser", "-u", user, "--"]
+        return [*where, *clean, *other, *argv]
 
     @contextmanager
     def namespace(self, kind: str = "net") -> Iterator[int]:
@@ -201,11 +202,12 @@ def make(parent: Path, folder: Path, name: str, site: str, **options: Any) -> No
     with locked(folder, within=_MAKE_SECONDS):
         if Box(folder, name, site).alive:
             return
+        told: dict[str, Any] = {"name": name, "site": site}
+        _write_facts(folder, told)  # first: whoever is killed meanwhile has made a whole box
         with messages.listener(folder) as listener:
             message = {"do": "create", "name": name, **options}
             answer, _ = calls.ask(parent, message, [listener.fileno()], within=_MAKE_SECONDS)
-        told = {"name": name, "site": site, "read_only": answer["read_only"]}
-        (folder / _FACTS).write_text(json.dumps(told), encoding="utf-8")
+        _write_facts(folder, told | {"read_only": answer["read_only"]})
 
 
 def remove(parent: Path, folder: Path, name: str) -> None:
@@ -223,3 +225,9 @@ def facts(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return told
+
+
+def _write_facts(folder: Path, told: dict[str, Any]) -> None:
+    near = folder / f".{_FACTS}"
+    near.write_text(json.dumps(told), encoding="utf-8")
+    near.rename(folder / _FACTS)

@@ -50,9 +50,7 @@ def fork(work: Callable[[], object], fds: Sequence[int], *, user: str = "root") 
 def program(message: dict[str, Any]) -> Callable[[], NoReturn]:
     """Give the work of becoming the program that a message names, in a clean environment."""
     argv = [str(word) for word in message["argv"]]
-    user = str(message.get("user") or "root")
-    home = "/root" if user == "root" else f"/home/{user}"
-    env = {"PATH": PATH, "HOME": home, "USER": user, "LOGNAME": user, "LANG": "C.UTF-8", **(message.get("env") or {})}
+    env = environment(str(message.get("user") or "root")) | (message.get("env") or {})
 
     def become() -> NoReturn:
         os.chdir(message.get("cwd") or "/")
@@ -62,6 +60,12 @@ def program(message: dict[str, Any]) -> Callable[[], NoReturn]:
             raise FileNotFoundError(2, "no such program", argv[0]) from None
 
     return become
+
+
+def environment(user: str) -> dict[str, str]:
+    """Give the whole environment that a program has."""
+    home = "/root" if user == "root" else f"/home/{user}"
+    return {"PATH": PATH, "HOME": home, "USER": user, "LOGNAME": user, "LANG": "C.UTF-8"}
 
 
 def has(name: str, path: str) -> bool:

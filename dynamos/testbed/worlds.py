@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -121,6 +122,19 @@ class World(Box):
             raise NotFound(f"there is no node or site {name!r}", where=str(self.folder), hint=f"nodes: {known}")
         return found
 
+    def find_box(self, name: str) -> Box:
+        """Give a node as `find_node` does, or a container by `NODE/NAME`. Raises NotFound."""
+        node_name, _, container_name = name.partition("/")
+        node = self.find_node(node_name)
+        if not container_name:
+            return node
+        containers = node.containers()
+        found = next((container for container in containers if container.name == container_name), None)
+        if found is None:
+            known = ", ".join(container.name for container in containers) or "none"
+            raise NotFound(f"there is no container {name!r}", where=str(self.folder), hint=f"containers: {known}")
+        return found
+
     def wire(self, a: Host, dev_a: str, b: Host, dev_b: str, mtu: int = 1500) -> None:
         """Join two boxes by a cable that is up, with a device of these names at each end.
 
@@ -139,6 +153,22 @@ class World(Box):
                 self.run(argv, fds=[net_a, net_b])
         for box, device in ends:
             box.run(["ip", "link", "set", device, "up"])
+
+
+def enter(folder: Path, name: str, argv: Sequence[str], *, user: str = "root") -> int:
+    """Run a command in a node, a site or a container by `NODE/NAME`, with our own terminal, and give its exit code.
+
+    Call it in the main thread: Ctrl-C is the command's meanwhile. Raises NotFound.
+    """
+    world = World.find(folder)
+    if world is None:
+        raise NotFound("the testbed is not up", where=str(folder), hint="dynamos up")
+    box = world.find_box(name)
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        return box.spawn(argv, user=user).wait()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _boot(folder: Path, spec: dict[str, Any]) -> None:

@@ -192,9 +192,10 @@ def test_a_port_of_the_machine_is_served_by_a_daemon_inside(host):
         for _ in range(2):
             with socket.create_connection(listening.getsockname(), timeout=20) as connection:
                 assert connection.recv(100).decode() == host.name
-            # A daemon that is started again has the socket still.
-            host.run(["kill", str(host.daemons()["door"]["pid"])], check=False)
-            eventually("its return", lambda: host.daemons()["door"]["pid"])
+                # A daemon that is started again has the socket still.
+                host.run(["kill", str(pid)])
+                eventually("its return", lambda pid=pid: host.daemons()["door"]["pid"] not in {0, pid})
+                pid = host.daemons()["door"]["pid"]
     host.stop("door")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from dynamos.kit.errors import Conflict, DynamosError, NotFound, Unavailable
-from dynamos.testbed.worlds import World
+from dynamos.testbed.worlds import World, enter
 from support.worlds import Held, eventually, machine_state, made_world, needs
 
 pytestmark = pytest.mark.testbed
@@ -107,6 +107,43 @@ def test_another_process_finds_a_world_and_uses_it(tmp_path):
         )
         found = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True)
         assert found.stdout.split() == ["tests", "one"]
+
+
+def test_a_person_enters_a_node_or_a_container_with_their_own_input_and_output(tmp_path):
+    with made_world(tmp_path) as world:
+        world.node("one", "site").container("box")
+        program = (
+            "import sys, pathlib; from dynamos.testbed.worlds import enter;"
+            "sys.exit(enter(pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[4:], user=sys.argv[3]))"
+        )
+        script = 'echo "$(hostname) $(id -un) $HOME $(cat)"; exit 5'
+        for name, user, home in (("site", "root", "/root"), ("one/box", "dynamos", "/home/dynamos")):
+            argv = [sys.executable, "-c", program, tmp_path, name, user, "sh", "-c", script]
+            done = subprocess.run(argv, input="given", capture_output=True, text=True, check=False)
+            hostname = name.rpartition("/")[2].replace("site", "one")
+            assert (done.returncode, done.stdout) == (5, f"{hostname} {user} {home} given\n"), done.stderr
+        with pytest.raises(NotFound, match="there is no container 'one/nothing'"):
+            enter(tmp_path, "one/nothing", ["true"])
+        world.kill()
+        with pytest.raises(NotFound, match="the testbed is not up"):
+            enter(tmp_path, "one", ["true"])
+
+
+def test_a_node_is_whole_though_whoever_made_it_was_killed(tmp_path):
+    with made_world(tmp_path) as world:
+        program = (
+            "import sys, pathlib; from dynamos.testbed.worlds import World;"
+            "world = World.find(pathlib.Path(sys.argv[1]));"
+            "[world.node(f'node-{number}', 'site') for number in range(1000)]"
+        )
+        for _ in range(3):
+            with subprocess.Popen([sys.executable, "-c", program, tmp_path], stderr=subprocess.DEVNULL) as maker:
+                before = len(world.nodes())
+                eventually("another node", lambda before=before: len(world.nodes()) > before)
+                maker.kill()
+        count = len(world.nodes())
+        for number in range(count + 2):
+            assert world.node(f"node-{number}", "site").run(["hostname"]).text == f"node-{number}\n"
 
 
 def test_a_file_of_a_world_that_has_ended_is_not_believed(tmp_path):
