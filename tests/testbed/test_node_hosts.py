@@ -188,7 +188,7 @@ def test_a_port_of_the_machine_is_served_by_a_daemon_inside(host):
         "            connection.sendall(socket.gethostname().encode())\n"
     )
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        host.start("door", ["/usr/bin/python3", "-c", program], fds=[listening.fileno()])
+        pid = host.start("door", ["/usr/bin/python3", "-c", program], fds=[listening.fileno()])
         for _ in range(2):
             with socket.create_connection(listening.getsockname(), timeout=20) as connection:
                 assert connection.recv(100).decode() == host.name
