@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dynamos.deploy.forks import Child, Main, end_group, fork
+from dynamos.deploy.forks import HERE, Child, Main, Place, end_group, fork
 from dynamos.deploy.states import Phase, UnitStatus, born, explain, tail
 from dynamos.kit.errors import DynamosError, TimedOut, Unavailable, revive
 
@@ -32,7 +32,7 @@ class Program:
     """A child to keep alive, or with `task` one that runs once, to the end, before those that name it in `after`.
 
     `main` says on its descriptor that it is ready; a program that cannot say so has a `probe`, which gives its address
-    once it answers.
+    once it answers. It lives at its `place`, and has the descriptors in `handed` too.
     """
 
     name: str
@@ -42,6 +42,8 @@ class Program:
     after: tuple[str, ...] = ()
     task: bool = False
     probe: Callable[[], str | None] | None = None
+    place: Place = HERE
+    handed: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,10 +187,16 @@ class Processes:
 
     def _start(self, entry: _Entry) -> None:
         entry.heard, entry.address = b"", ""
+        program = entry.program
         try:
-            entry.child = fork(entry.program.main, log=entry.program.log, name=entry.program.name)
+            entry.child = fork(
+                program.main, log=program.log, name=program.name, place=program.place, handed=program.handed
+            )
+        except DynamosError as error:
+            self._failed(entry, error)
+            return
         except OSError as error:
-            self._failed(entry, explain(error, entry.program.log))
+            self._failed(entry, explain(error, program.log))
             return
         entry.born = born(entry.child.pid)
         entry.due = time.monotonic() + self._patience.ready
