@@ -11,10 +11,11 @@ from dynamos.kit.errors import NotFound
 from dynamos.kit.words import suggest
 
 SUFFIX = ".yaml"
+MARKETPLACES = "marketplaces"
 
 
 def profile_file(name: str | Path, *, beside: Path | None = None) -> Path:
-    """Find the file of a profile by path or name; paths are relative to the folder `beside`.
+    """Find the file of a profile by path, relative to the folder `beside`; or by name, there or where profiles are.
 
     Raises NotFound that names near ones.
     """
@@ -22,7 +23,7 @@ def profile_file(name: str | Path, *, beside: Path | None = None) -> Path:
     if path.is_file():
         return path
     if len(Path(name).parts) == 1:
-        for root in roots():
+        for root in [*([beside] if beside else []), *roots()]:
             if (found := root / f"{path.stem if path.suffix == SUFFIX else path.name}{SUFFIX}").is_file():
                 return found
     known = profile_names()
@@ -35,18 +36,20 @@ def profile_names() -> list[str]:
 
 
 def marketplace_folder(name: str | Path, *, beside: Path | None = None) -> Path:
-    """Find the folder of a marketplace by path or name; paths are relative to the folder `beside`.
+    """Find the folder of a marketplace by path, relative to the folder `beside`; or by name, in `marketplaces` there or
+    where profiles are.
 
     Raises NotFound that names near ones.
     """
     path = (beside or Path()) / name
     if path.is_dir():
         return path.resolve()
+    around = [*([beside] if beside else []), *roots()]
     if len(Path(name).parts) == 1:
-        for root in roots():
-            if (found := root / "marketplaces" / name).is_dir():
+        for root in around:
+            if (found := root / MARKETPLACES / name).is_dir():
                 return found.resolve()
-    known = [one.name for root in roots() for one in (root / "marketplaces").glob("*") if one.is_dir()]
+    known = [one.name for root in around for one in (root / MARKETPLACES).glob("*") if one.is_dir()]
     raise NotFound(f"there is no marketplace {str(name)!r}", hint=_hint(str(name), known))
 
 
