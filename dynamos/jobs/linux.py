@@ -89,6 +89,15 @@ def bind(source: str, target: str, attributes: int, *, user_namespace: int = -1,
 
     With the file descriptor of a user namespace, owners of files are shown as that namespace maps them.
     """
+    tree = detached(source, attributes, user_namespace=user_namespace, recursive=recursive)
+    try:
+        attach(tree, target)
+    finally:
+        os.close(tree)
+
+
+def detached(source: str, attributes: int, *, user_namespace: int = -1, recursive: bool = True) -> int:
+    """Give the descriptor of what `bind` shows, to `attach` it where nobody could take `source` from."""
     deep = _AT_RECURSIVE if recursive else 0
     tree = _syscall("open_tree", _OPEN_TREE, _AT_FDCWD, source.encode(), _OPEN_TREE_CLONE | os.O_CLOEXEC | deep)
     try:
@@ -98,9 +107,15 @@ def bind(source: str, target: str, attributes: int, *, user_namespace: int = -1,
             values.userns_fd = user_namespace
         size = ctypes.sizeof(values)
         _syscall("mount_setattr", _MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH | deep, ctypes.byref(values), size)
-        _syscall("move_mount", _MOVE_MOUNT, tree, b"", _AT_FDCWD, target.encode(), _MOVE_MOUNT_F_EMPTY_PATH)
-    finally:
+    except OSError:
         os.close(tree)
+        raise
+    return tree
+
+
+def attach(tree: int, target: str) -> None:
+    """Show what `detached` gave at `target`."""
+    _syscall("move_mount", _MOVE_MOUNT, tree, b"", _AT_FDCWD, target.encode(), _MOVE_MOUNT_F_EMPTY_PATH)
 
 
 def restrict(target: str, attributes: int) -> None:
