@@ -44,7 +44,8 @@ def capabilities_of(driver: DriverName, programs: Mapping[str, str], kernel: tup
 class Network:
     """One overlay: its name is unique in the testbed and at most 15 characters long, its number in 1..2**24-1.
 
-    `mtu` is of a packet inside. The endpoint in a container is a device of the network's name where there is one.
+    `mtu` is of a packet inside. The endpoint in a container is a device of the network's name, where the driver makes
+    one for each network.
     """
 
     name: str
@@ -84,7 +85,7 @@ class Network:
 class Member:
     """One container in an overlay.
 
-    `name` is what the others find it by, in lower case. `gateway` is the host (the site's node) that its packets leave
+    `name` is what the others find it by. `gateway` is the host (the site's node) that its packets leave
     from, and `container.name` is what `ip netns` calls the container's network there. `underlay` is the gateway's
     address on the WAN, `address` the container's in the overlay, both without a prefix.
     """

@@ -23,9 +23,9 @@ def metric(network: Network, member: Member) -> int:
 
 
 def hardware_address(number: int, place: int, *, side: int = 0) -> str:
-    """Give a hardware address of our own (locally administered): network and place tell members apart, and the side of
+    """Give a hardware address of our own (locally administered): number and place tell members apart, and the side of
     a cable its ends (0 the container, 1 the node)."""
-    return (bytes((2 + 4 * side,)) + number.to_bytes(3, "big") + (place & 0xFFFF).to_bytes(2, "big")).hex(":")
+    return bytes((2 + 4 * side, *(number & 0xFFFFFF).to_bytes(3, "big"), *(place & 0xFFFF).to_bytes(2, "big"))).hex(":")
 
 
 def made_once(member: Member, device: str, create: str, body: str, inside: Sequence[str]) -> str:
@@ -58,11 +58,12 @@ def still(host: Host, tests: Sequence[str]) -> list[str]:
     return [f"{host.name}: {line.strip()}" for line in told.splitlines() if line.strip()]
 
 
-def rules(name: str, *chains: str) -> str:
+def rules(name: str, *chains: str, comment: str = "") -> str:
     """Give the lines of a script that put a table of these chains in place, at once, whatever was there."""
-    body = "\n".join(f"chain {chain}" for chain in chains)
+    lines = [f'comment "{comment}"'] if comment else []
+    lines += [f"chain {chain}" for chain in chains]
     return scripts.fed(
-        "nft -f -", (f"table inet {name}", f"delete table inet {name}", f"table inet {name} {{", body, "}")
+        "nft -f -", (f"table inet {name}", f"delete table inet {name}", f"table inet {name} {{", *lines, "}")
     )
 
 

@@ -13,7 +13,7 @@ from dynamos.testbed.overlays.drivers import Material, Member, Network
 
 T = TypeVar("T")
 
-_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _HIGHEST_PORT = 65535
 
@@ -47,7 +47,7 @@ def peers(network: Network, material: Material) -> dict[str, Peer]:
     found: dict[str, Peer] = {}
     for name, said in sorted(material.items()):
         if not _NAME.fullmatch(name):
-            raise BadInput(f"{name!r} cannot be a member's name", hint="letters in lower case, digits, '.', '-', '_'")
+            raise BadInput(f"{name!r} cannot be a member's name", hint="letters, digits, '.', '-', '_'")
         peer = Peer(name, "", "", said)
         address, underlay = (str(peer.text(key, IPv4Address)) for key in ("address", "underlay"))
         network.place(address)

@@ -1,23 +1,32 @@
-"""The overlay `none`: no tunnel. A container has an address of the underlay, and the node routes for it.
+"""The overlay `none`: no tunnel. A container has one address of the underlay, and the node routes for it.
 
-A cable leads from the container to its node, which gives nothing but what the members of the network say to each
-other through it, and does not talk over it itself. Packets to a peer take the way to the peer's node: where that is by
-a router, the WAN has to know the way to the addresses of containers (`subnets.containers` of a profile).
+A cable leads from the container to its node, the same for all networks of this kind that the container is in. The node
+gives nothing through it but what the members of one of them say to each other, and does not talk over it itself.
+Packets to a peer take the way to the peer's node: where that is by a router, the WAN has to know the way to the
+addresses of containers (`subnets.containers` of a profile).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address
 
+from dynamos.kit.digests import digest
 from dynamos.kit.errors import Mistake, NotFound
 from dynamos.model.networks import DriverName
 from dynamos.testbed.hosts import Host
 from dynamos.testbed.overlays import ends, materials, names, needs, probes, scripts
 from dynamos.testbed.overlays.drivers import Capabilities, Material, Member, Network, capabilities_of
 
+DEVICE = "underlay"
+"""The container's end of its cable."""
 _ROUTER = "169.254.1.1"
 """The node, as every container calls it on its cable: known by its hardware address, and of nobody."""
+_FROM, _TO = 0x10000000, 0x20000000
+"""Marks of packets that some network lets out of a cable, and into one."""
+_FORWARDING = "/proc/sys/net/ipv4/ip_forward"
 _FORWARDED = "/run/dynamos-forwarding"
+_PREFIX = "ov"
 
 
 class Routed:
@@ -40,7 +49,7 @@ class Routed:
         others = materials.others(network, member, material)
         far = [peer for peer in others if peer.underlay != member.underlay]
         hops = _hops(member.gateway, [peer.underlay for peer in far])
-        scripts.run(member.gateway, _making(network, member, others, {p.address: hops[p.underlay] for p in far}))
+        scripts.run(member.gateway, _joining(network, member, others, {p.address: hops[p.underlay] for p in far}))
         known = {peer.name: peer.address for peer in others}
         names.publish(member.container, network.name, {member.name: member.address, **known})
 
@@ -49,13 +58,15 @@ class Routed:
 
     def leave(self, network: Network, member: Member) -> None:
         names.withdraw(member.container, network.name)
+        cable = _cable(member)
         script = (
-            scripts.locked("/run")
-            + f"ip link del {_cable(network, member)} 2>/dev/null || true\n"
-            + f"ip route flush metric {ends.metric(network, member)}\n"
-            + ends.no_rules(ends.table(network, member))
-            + f"if [ -e {_FORWARDED} ] && ! ip -o link show type veth | grep -q ': {_PREFIX}'; then\n"
-            + f"echo 0 > /proc/sys/net/ipv4/ip_forward; rm {_FORWARDED}\nfi\n"
+            scripts.locked("/run") + f"ip route flush metric {ends.metric(network, member)}\n"
+            f"ip -n {member.container.name} route flush metric {ends.metric(network, member)} 2>/dev/null || true\n"
+            + ends.no_rules(_table(network, member))
+            + f"if ! nft list tables inet | grep -q ' {cable}_'; then\n"
+            f"ip link del {cable} 2>/dev/null || true\n"
+            + ends.no_rules(cable)
+            + f"fi\nif [ -e {_FORWARDED} ] && {_NO_CABLES}; then echo 0 > {_FORWARDING}; rm {_FORWARDED}; fi\n"
         )
         try:
             scripts.run(member.gateway, script)
@@ -63,30 +74,41 @@ class Routed:
             return  # the node has ended, and everything on it
 
     def verify_gone(self, network: Network, member: Member) -> list[str]:
-        box = member.container.name
-        tests = (
-            f"ip -n {box} -o link show dev {network.name}",
-            f"ip -n {box} -o addr show to {member.address}",
-            f"ip -o link show dev {_cable(network, member)}",
-            f"ip route show {member.address}",
-            f"ip route show metric {ends.metric(network, member)}",
-            f"nft list table inet {ends.table(network, member)}",
-            f"[ ! -e {_FORWARDED} ] || ip -o link show type veth | grep -q ': {_PREFIX}' || ls {_FORWARDED}",
-        )
+        box, cable, metric = member.container.name, _cable(member), ends.metric(network, member)
+        tests = [
+            f"ip -n {box} route show metric {metric}",
+            f"ip route show metric {metric}",
+            f"nft list table inet {_table(network, member)}",
+        ]
+        alone = f"nft list tables inet | grep -q ' {cable}_' ||"
+        tests += [
+            f"{alone} ip -n {box} -o link show dev {DEVICE}",
+            f"{alone} ip -o link show dev {cable}",
+            f"{alone} ip route show {member.address}",
+            f"{alone} nft list table inet {cable}",
+            f"if {_NO_CABLES}; then ls {_FORWARDED}; fi",
+        ]
         return ends.still(member.gateway, tests) + names.left(member.container, network.name)
 
 
-_PREFIX = "ov"
+_NO_CABLES = f"! ip -o link show type veth | grep -q ': {_PREFIX}'"
 
 
-def _cable(network: Network, member: Member) -> str:
-    """Give the name of the cable's end at the node."""
-    return f"{_PREFIX}{network.number:x}.{network.place(member.address):x}"
+def _cable(member: Member) -> str:
+    """Give the name of a cable's end at the node, and of the rules that come with it."""
+    return f"{_PREFIX}{int(IPv4Address(member.address)):08x}"
+
+
+def _table(network: Network, member: Member) -> str:
+    """Give the name of the rules that let a network through a member's cable."""
+    return f"{_cable(member)}_{network.number:x}"
 
 
 def _hops(gateway: Host, underlays: Sequence[str]) -> Mapping[str, str]:
     """Ask a node by what way it sends to other nodes, all at once: the address of a router or of the node itself."""
     wanted = sorted(set(underlays))
+    if not wanted:
+        return {}
     told = scripts.run(gateway, scripts.fed("ip -o -batch -", (f"route get {address}" for address in wanted))).text
     ways = {}
     for line in told.splitlines():
@@ -95,49 +117,76 @@ def _hops(gateway: Host, underlays: Sequence[str]) -> Mapping[str, str]:
     return ways
 
 
-def _making(network: Network, member: Member, others: Sequence[materials.Peer], ways: Mapping[str, str]) -> str:
-    """Give the script that makes a member's cable, routes and rules."""
-    device, cable, metric = network.name, _cable(network, member), ends.metric(network, member)
-    place = network.place(member.address)
-    inner, outer = ends.hardware_address(network.number, place), ends.hardware_address(network.number, place, side=1)
-    create = (
-        f"ip link add {cable} address {outer} mtu {network.mtu} type veth "
-        f"peer name {device} netns {member.container.name} address {inner} mtu {network.mtu}"
+def _joining(network: Network, member: Member, others: Sequence[materials.Peer], ways: Mapping[str, str]) -> str:
+    """Give the script that makes a member's cable where none is, and then the network's routes and, last, its rules,
+    which bear the digest of it all."""
+    box, cable, table, metric = (
+        member.container.name,
+        _cable(member),
+        _table(network, member),
+        ends.metric(network, member),
     )
-    node = [
-        f"link set {cable} addrgenmode none",
-        f"link set {cable} up",
-        f"route add {member.address} dev {cable} metric {metric}",
-        f"neigh add {member.address} lladdr {inner} dev {cable} nud permanent",
-        *(f"route replace {address} via {way} metric {metric}" for address, way in ways.items()),
-    ]
-    forward = (
-        scripts.locked("/run") + "read -r on < /proc/sys/net/ipv4/ip_forward || true\n"
-        f"if [ $on = 0 ]; then echo 1 > {_FORWARDED}; echo 1 > /proc/sys/net/ipv4/ip_forward; fi\n"
+    there = [f"route replace {address} via {way} metric {metric}" for address, way in ways.items()]
+    inside = [f"route replace {p.address} via {_ROUTER} dev {DEVICE} metric {metric} onlink" for p in others]
+    mark = digest([there, inside, network.mtu])[:32]
+    return (
+        scripts.locked("/run")
+        + f"if ip link show {cable} >/dev/null 2>&1 && nft list table inet {table} 2>/dev/null | grep -q {mark}; then\n"
+        "exit 0\nfi\n"
+        + _cabling(network, member)
+        + f"ip route flush metric {metric}\nip -n {box} route flush metric {metric}\n"
+        + scripts.fed("ip -batch -", there)
+        + scripts.fed(f"ip -n {box} -batch -", inside)
+        + _rules(network, member, others, mark)
     )
+
+
+def _cabling(network: Network, member: Member) -> str:
+    """Give the lines that make a member's cable, with rules that let nothing through, where it is not there whole."""
+    box, cable, own = member.container.name, _cable(member), member.address
+    inner, outer = (
+        ends.hardware_address(int(IPv4Address(own)) >> 16, int(IPv4Address(own)), side=side) for side in (0, 1)
+    )
+    node = (
+        f"link set {cable} addrgenmode none", f"link set {cable} up", f"route replace {own} dev {cable}",
+        f"neigh replace {own} lladdr {inner} dev {cable} nud permanent",
+    )  # fmt: skip
     inside = (
-        f"link set {device} addrgenmode none",
-        f"addr add {member.address}/32 dev {device}",
-        f"link set {device} up",
-        f"neigh add {_ROUTER} lladdr {outer} dev {device} nud permanent",
-        *(f"route add {peer.address} via {_ROUTER} dev {device} onlink" for peer in others),
+        f"link set {DEVICE} addrgenmode none", f"addr replace {own}/32 dev {DEVICE}", f"link set {DEVICE} up",
+        f"neigh replace {_ROUTER} lladdr {outer} dev {DEVICE} nud permanent",
+    )  # fmt: skip
+    errors = "icmp type { destination-unreachable, time-exceeded }"
+    base = ends.rules(
+        cable,
+        f"through {{ type filter hook forward priority -10; oifname {cable} ip daddr {own} {errors} accept; "
+        f"oifname {cable} meta mark & {_TO} == 0 counter drop; "
+        f"iifname {cable} meta mark & {_FROM} == 0 counter drop; }}",
+        f"in {{ type filter hook input priority -10; iifname {cable} counter drop; }}",
+        f"out {{ type filter hook output priority -10; oifname {cable} {errors} accept; "
+        f"oifname {cable} counter drop; }}",
     )
-    again = f"ip route flush metric {metric}\n"
-    body = again + _rules(network, member, others) + scripts.fed("ip -batch -", node)
-    return forward + ends.made_once(member, device, create, body, inside)
+    return (
+        f"read -r on < {_FORWARDING} || true\n"
+        f"if [ $on = 0 ]; then echo 1 > {_FORWARDED}; echo 1 > {_FORWARDING}; fi\n"
+        f"if ! nft list table inet {cable} >/dev/null 2>&1 || ! ip link show {cable} >/dev/null 2>&1; then\n"
+        f"ip link del {cable} 2>/dev/null || true\n"
+        f"ip link add {cable} address {outer} mtu {network.mtu} type veth "
+        f"peer name {DEVICE} netns {box} address {inner} mtu {network.mtu}\n"
+        + scripts.fed("ip -batch -", node)
+        + scripts.fed(f"ip -n {box} -batch -", inside)
+        + base
+        + "fi\n"
+    )
 
 
-def _rules(network: Network, member: Member, others: Sequence[materials.Peer]) -> str:
-    """Give the lines that let through a member's cable what the members say to each other, and nothing else."""
-    cable, own = _cable(network, member), member.address
+def _rules(network: Network, member: Member, others: Sequence[materials.Peer], mark: str) -> str:
+    """Give the lines that let through a member's cable what the members of a network say to each other."""
+    cable, own = _cable(member), member.address
     peers = f"{{ {', '.join(peer.address for peer in others) or own} }}"
-    errors = "icmp type { destination-unreachable, time-exceeded } accept"
     return ends.rules(
-        ends.table(network, member),
-        f"through {{ type filter hook forward priority -10; iifname != {cable} oifname != {cable} accept; "
-        f"oifname {cable} ip saddr {peers} ip daddr {own} accept; oifname {cable} ip daddr {own} {errors}; "
-        f"oifname {cable} counter drop; "
-        f"ip saddr {own} ip daddr {peers} accept; iifname {cable} counter drop; }}",
-        f"to {{ type filter hook input priority -10; iifname {cable} counter drop; }}",
-        f"from {{ type filter hook output priority -10; oifname {cable} {errors}; oifname {cable} counter drop; }}",
+        _table(network, member),
+        f"through {{ type filter hook forward priority -20; "
+        f"oifname {cable} ip saddr {peers} ip daddr {own} meta mark set meta mark or {_TO}; "
+        f"iifname {cable} ip saddr {own} ip daddr {peers} meta mark set meta mark or {_FROM}; }}",
+        comment=mark,
     )
