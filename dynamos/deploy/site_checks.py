@@ -9,6 +9,7 @@ from itertools import chain
 from dynamos.deploy.notes import Notes, Path
 from dynamos.model.networks import Change, Direction, Link
 from dynamos.model.profiles import Profile
+from dynamos.model.sites import host_name
 from dynamos.model.units import Duration, Rate
 
 LONGEST_DELAY = Duration.parse("10s")
@@ -47,18 +48,23 @@ def _placed(profile: Profile, notes: Notes, parties: Collection[str] | None) -> 
 
 
 def _names(profile: Profile, notes: Notes, parties: Iterable[str]) -> None:
-    """Note names that would be those of two hosts: letter case does not tell hosts apart."""
+    """Note names that would be those of two hosts, or of none: letter case and signs do not tell hosts apart."""
+    named: list[tuple[Path, str, str]] = []
+    if profile.driver != "processes":
+        named = [(("sites",), party, f"party {party!r}") for party in parties]
+    named += [
+        (("sites", site.name, "nodes", node), node, f"node {node!r} of site {site.name!r}")
+        for site in profile.sites.values()
+        for node in site.nodes
+    ]
     hosts: dict[str, str] = {}
-    for party in parties if profile.driver != "processes" else ():
-        if party.lower() in hosts:
-            notes.wrong(("sites",), f"party {party!r} has the name of {hosts[party.lower()]}", "rename one of them")
-        hosts[party.lower()] = f"party {party!r}"
-    for site in profile.sites.values():
-        for node in site.nodes:
-            if node.lower() in hosts:
-                message = f"node {node!r} has the name of {hosts[node.lower()]}"
-                notes.wrong(("sites", site.name, "nodes", node), message, "give each host a name of its own")
-            hosts[node.lower()] = f"a node of site {site.name!r}"
+    for path, name, what in named:
+        host = host_name(name)
+        if "-" in (host[0], host[-1]):
+            notes.wrong(path, f"{what} would have the host name {host!r}", "begin and end with one of a to z or a digit")
+        elif host in hosts:
+            notes.wrong(path, f"{what} would have the host name of {hosts[host]}", "give each host a name of its own")
+        hosts.setdefault(host, what)
     lower: dict[str, str] = {}
     for name in profile.sites:
         if (first := lower.setdefault(name.lower(), name)) != name:

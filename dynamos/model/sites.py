@@ -12,6 +12,11 @@ MOST_NODES = 16
 """Nodes of one site, so that every node has a range of its own for its containers."""
 
 
+def host_name(name: str) -> str:
+    """Give the name that a machine or container has for a site's, node's or party's: small letters, digits, hyphens."""
+    return "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower())
+
+
 class Node(Value):
     """A machine at a site. Only the driver `ssh` needs to be told where it is: `address` (a name, or an address of the
     network), `port`, `user`, and the file of the `identity` (private key) to log in with; else ssh's own settings say

@@ -119,10 +119,12 @@ class Node(Item):
 
 
 class Container(Item):
-    """What one party's programs run in. It has no address but those of the overlays that it is in: `address` is the one
-    for the underlay (driver `none`), with its prefix; `shared` the one for an overlay of the marketplace."""
+    """What one party's programs run in; its name is the party's as hosts are called. It has no address but those of the
+    overlays that it is in: `address` is the one for the underlay (driver `none`), with its prefix; `shared` the one for
+    an overlay of the marketplace."""
 
     kind = "container"
+    party: str
     site: str
     node: str
     address: str

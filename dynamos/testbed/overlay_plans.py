@@ -9,6 +9,7 @@ from ipaddress import IPv4Network
 from dynamos.model.networks import UNDERLAY_MTU
 from dynamos.model.overheads import inner_mtu
 from dynamos.model.profiles import Profile
+from dynamos.model.sites import host_name
 from dynamos.testbed.addresses import Addresses, bare, device
 from dynamos.testbed.items import Container, Node, Overlay, Seat
 
@@ -26,7 +27,9 @@ def overlays(profile: Profile, containers: Mapping[str, Container], nodes: Mappi
         yield _overlay(profile, "market", MARKETPLACE, profile.subnets.marketplace, seats)
     for index, (name, group) in enumerate(profile.groups.items() if profile.overlay.scope == "group" else ()):
         subnet = plan.group(index)
-        members = [(containers[party], bare(device(subnet, at))) for at, party in enumerate(group.parties, 1)]
+        members = [
+            (containers[host_name(party)], bare(device(subnet, at))) for at, party in enumerate(group.parties, 1)
+        ]
         seats = _seats(profile, members, nodes)
         yield _overlay(profile, overlay_name(name), FIRST_GROUP + index, subnet, seats)
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from dynamos.model import networks
 from dynamos.model.profiles import Profile
-from dynamos.model.sites import Site
+from dynamos.model.sites import Site, host_name
 from dynamos.testbed.addresses import Addresses, bare
 from dynamos.testbed.items import Container, Hop, Item, Key, Link, Node, Router, Routes, World
 from dynamos.testbed.overlay_plans import overlays
@@ -107,7 +107,7 @@ def _nodes(plan: Addresses, index: int, site: Site, *, own: bool) -> Iterator[No
     """Give the site's nodes; `own` where their addresses are ours to give."""
     for number, node in enumerate(site.nodes.values()):
         yield Node(
-            name=node.name,
+            name=host_name(node.name),
             site=site.name,
             address=plan.node(index, number) if own else node.address,
             gateway=bare(plan.router(index)) if own else "",
@@ -116,8 +116,10 @@ def _nodes(plan: Addresses, index: int, site: Site, *, own: bool) -> Iterator[No
 
 
 def _containers(plan: Addresses, index: int, site: Site) -> Iterator[Container]:
-    names = list(site.nodes)
+    names = list(map(host_name, site.nodes))
     for number, party in enumerate(site.parties):
         node, slot = number % len(names), number // len(names)
         address, shared = plan.container(index, node, slot), plan.shared(index, number)
-        yield Container(name=party, site=site.name, node=names[node], address=address, shared=shared)
+        yield Container(
+            name=host_name(party), party=party, site=site.name, node=names[node], address=address, shared=shared
+        )
