@@ -1,6 +1,6 @@
 # Every target does its own set-up from a clean checkout: a virtual environment made by uv, with every hash checked.
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e packages check bench fmt lock clean setup
+.PHONY: help demo test e2e packages pulumi check bench fmt lock clean setup
 
 PYTHON ?= python3
 WORKERS ?= auto
@@ -24,6 +24,8 @@ e2e: $(READY) ## what takes longer: every driver, whole testbeds, what must be s
 
 packages: $(READY) ## install the Debian packages that testbeds with networks need (as root; others are told which)
 	$(BIN)/dynamos doctor --fix
+
+pulumi: .tools/pulumi/pulumi ## the Pulumi CLI, built from source where none is installed (six minutes, needs Go)
 
 check: $(READY) ## style, types, import contracts
 	$(BIN)/ruff check .
@@ -57,6 +59,20 @@ $(READY): requirements/dev.txt requirements/data.txt pyproject.toml | $(OWN_UV)
 	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt requirements/data.txt
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $(READY)
+
+# The CLI is built without its language hosts: two small programs beside it are ours.
+PULUMI_VERSION := v3.259.0
+.tools/pulumi/pulumi: infra/engine/go.mod infra/engine/go.sum infra/engine/language_host.py | $(READY)
+	@command -v go >/dev/null || { echo "the Pulumi CLI is built with Go: install Go, or Pulumi 3.259 or newer" >&2; exit 1; }
+	@mkdir -p .tools/pulumi
+	cd infra/engine && go build -trimpath -o $(CURDIR)/.tools/pulumi/pulumi \
+	    -ldflags "-s -w -X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=$(PULUMI_VERSION)" \
+	    github.com/pulumi/pulumi/pkg/v3/cmd/pulumi
+	@printf '#!/bin/sh\nexec "%s/$(BIN)/python" "%s/infra/engine/language_host.py" "$$@"\n' "$(CURDIR)" "$(CURDIR)" \
+	    > .tools/pulumi/pulumi-language-python
+	@printf '#!/bin/sh\nexec "%s/$(BIN)/python" -m pulumi.dynamic "$$@"\n' "$(CURDIR)" \
+	    > .tools/pulumi/pulumi-resource-pulumi-python
+	@chmod +x .tools/pulumi/pulumi-*
 
 .tools/bin/uv:
 	@.ci/uv $(PYTHON)
