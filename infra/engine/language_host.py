@@ -1,7 +1,7 @@
 """Pulumi's language host for Python: a gRPC server that runs the `__main__.py` of a program directory.
 
-The Pulumi CLI that `make pulumi` builds has no language hosts beside it; it starts this one as `pulumi-language-python`,
-with the engine's address as the last argument, and reads the port from its first line. Protocol: pulumi's
+The Pulumi CLI that `make pulumi` builds has no language hosts; it starts this one as `pulumi-language-python`, with the
+engine's address as the last argument, and reads the port from its first line. Protocol: pulumi's
 `proto/pulumi/language.proto`; the wheel's own server for inline programs does the running.
 """
 
