@@ -47,6 +47,16 @@ def fork(work: Callable[[], object], fds: Sequence[int], *, user: str = "root") 
     os._exit(code)
 
 
+def end(pid: int, number: int) -> None:
+    """Send a signal to a child and what it has started in its session."""
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:
+        # It has no session of its own yet.
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
 def program(message: dict[str, Any]) -> Callable[[], NoReturn]:
     """Give the work of becoming the program that a message names, in a clean environment."""
     argv = [str(word) for word in message["argv"]]

@@ -65,8 +65,7 @@ class Daemon:
     def signal(self, number: int) -> None:
         """Send a signal to its process and what that has started in its session."""
         if self.pid:
-            with suppress(ProcessLookupError):
-                os.killpg(self.pid, number)
+            children.end(self.pid, number)
 
     def close(self) -> None:
         """Close its descriptors."""

@@ -109,8 +109,7 @@ class Init:
         """Let a caller go, and end what works for it."""
         for pid in [pid for pid, other in self._working.items() if other is caller]:
             del self._working[pid]
-            with suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
+            children.end(pid, signal.SIGKILL)
         for waiting in (*self._stopping.values(), *self._removing.values()):
             if caller in waiting:
                 waiting.remove(caller)

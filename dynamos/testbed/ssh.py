@@ -15,16 +15,21 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from dynamos.kit.errors import Unavailable
+from dynamos.kit.errors import JobFailed, Unavailable
 from dynamos.testbed import accounts, enter
 from dynamos.testbed.locks import locked
 from dynamos.testbed.nodes import Node
 
 _HOST_KEY = "/run/ssh/host_key"
 _AUTHORIZED = "/run/ssh/authorized_keys"
-_MAKE_HOST_KEY = f"""set -e
-mkdir -p -m 755 /run/sshd /run/ssh
+_NO_SSHD = 41
+_PREPARE = f"""set -e
+test -x {enter.SSHD} || exit {_NO_SSHD}
+umask 022
+mkdir -p /run/sshd /run/ssh
 test -e {_HOST_KEY} || ssh-keygen -q -t ed25519 -N '' -C "$(hostname)" -f {_HOST_KEY}
+printf %s "$CONFIG" > {enter.SSHD_CONFIG}
+printf %s "$AUTHORIZED" > {_AUTHORIZED}
 cat {_HOST_KEY}.pub
 """
 _SSHD_CONFIG = f"""HostKey {_HOST_KEY}
@@ -126,12 +131,13 @@ class SshAccess:
 
 def _prepare(node: Node, authorized: str) -> str:
     """Give a node its host key, made there, and whom it lets in; gives the public part of the key."""
-    if node.run(["test", "-x", enter.SSHD], check=False).code != 0:
+    texts = {"CONFIG": _SSHD_CONFIG, "AUTHORIZED": authorized}
+    done = node.run(["sh", "-c", _PREPARE], env=texts, check=False)
+    if done.code == _NO_SSHD:
         raise Unavailable("there is no sshd", where=node.name, hint="install the package openssh-server")
-    public = node.run(["sh", "-c", _MAKE_HOST_KEY]).text
-    node.put(enter.SSHD_CONFIG, _SSHD_CONFIG.encode(), mode=0o600)
-    node.put(_AUTHORIZED, authorized.encode())
-    return " ".join(public.split()[:2])
+    if done.code != 0:
+        raise JobFailed(f"ssh could not be set up: {done.stderr.decode(errors='replace').strip()}", where=node.name)
+    return " ".join(done.text.split()[:2])
 
 
 def _write(path: Path, text: str) -> None:

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from dynamos.kit.errors import BadInput, Conflict, JobFailed, NotFound, TimedOut
+from dynamos.testbed.daemons import GRACE
 from support.worlds import eventually, made_world
 
 pytestmark = pytest.mark.testbed
@@ -99,7 +100,7 @@ def test_files_that_cannot_be_read_or_written_are_told(host):
 
 def test_a_daemon_runs_until_it_is_stopped_and_logs(host):
     pid = host.start("ticker", ["sh", "-c", "echo begun with $GIVEN; exec sleep 1000"], env={"GIVEN": "this"})
-    assert host.run(["ps", "-o", "comm=", "-p", str(pid)]).text.strip() in {"sh", "sleep"}
+    eventually("its program", lambda: host.run(["ps", "-o", "comm=", "-p", str(pid)]).text == "sleep\n")
     eventually("its log", lambda: host.log("ticker").read_text() == "begun with this\n")
     host.stop("ticker")
     assert host.run(["ps", "-p", str(pid)], check=False).code == 1
@@ -131,6 +132,16 @@ def test_a_daemon_that_will_not_end_is_killed_with_what_it_started(host):
     eventually("its readiness", lambda: "ready" in host.log("stubborn").read_text())
     host.stop("stubborn")
     assert host.run(["pgrep", "-f", "sleep 5678"], check=False).code == 1
+
+
+def test_a_daemon_that_is_stopped_at_once_ends_at_once(host):
+    for _ in range(20):
+        host.start("brief", ["sleep", "1000"])
+        began = time.monotonic()
+        host.stop("brief")
+        # It ends by the first signal, however early that comes, and not by the one that follows its grace.
+        assert time.monotonic() - began < GRACE
+    assert host.log("brief").read_text() == ""
 
 
 def test_the_same_daemon_may_be_started_twice_and_another_may_not_have_its_name(host):
