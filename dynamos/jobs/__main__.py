@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 import sys
 
+from dynamos.jobs.guards import guard
 from dynamos.jobs.specs import Settings
-from dynamos.jobs.zygotes import guard
 
 if __name__ == "__main__":
     guard(Settings.from_json(sys.argv[2]), socket.socket(fileno=int(sys.argv[1])))

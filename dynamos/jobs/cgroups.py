@@ -137,8 +137,9 @@ class Group:
         """Set the limits of `spec`."""
         if "memory" in self._paths:
             _write(f"{self._paths['memory']}/{self._files.memory_limit}", spec.memory)
-            with suppress(OSError):
-                _write(f"{self._paths['memory']}/memory.swap.max", 0)
+            for file, value in (("memory.memsw.limit_in_bytes", spec.memory), ("memory.swap.max", 0)):
+                with suppress(OSError):  # each version has one of them, if it counts swap at all
+                    _write(f"{self._paths['memory']}/{file}", value)
         if "pids" in self._paths:
             _write(f"{self._paths['pids']}/pids.max", spec.processes)
 

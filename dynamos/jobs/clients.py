@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Self
 
 from dynamos.jobs import wires
+from dynamos.jobs.guards import guard
 from dynamos.jobs.specs import Settings, StepReport, StepSpec
-from dynamos.jobs.zygotes import ONE_THREAD, count_threads, guard
+from dynamos.jobs.zygotes import ONE_THREAD, count_threads
 from dynamos.kit.errors import Broken, TimedOut, Unavailable
 from dynamos.kit.waits import until
 

@@ -24,6 +24,7 @@ from dynamos.model.plans import Step
 
 _LOG_BYTES = 4096
 _OUT_OF_THE_WAY = 200
+_GRACE_SECONDS = 0.1
 
 
 class InlineRunner:
@@ -45,7 +46,13 @@ class InlineRunner:
         began = time.monotonic()
         steps = dict(enumerate(assignment.part.steps, 1))
         with Streams(assignment, inputs, outputs) as streams:
-            part = PartAtWork(assignment, steps, began=began, kill=lambda number: _leave(part, number, "killed"))
+            # a thread that is about to end by itself gets the time for it
+            part = PartAtWork(
+                assignment,
+                steps,
+                began=began,
+                kill=lambda n: loop.call_later(_GRACE_SECONDS, _leave, part, n, "killed"),
+            )
             works = {n: _Work(assignment, step, streams.of(step), self._find) for n, step in steps.items()}
         for number, work in works.items():
             thread = threading.Thread(target=_run, args=(work, loop, part, number), name=work.step.id, daemon=True)

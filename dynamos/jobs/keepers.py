@@ -119,6 +119,8 @@ class _Watch:
             self._check()
         ended = time.monotonic()
         self._status = end_all(self._pid).get(self._pid, self._status)
+        if self._why == "killed" and self._status is not None and self._status != signal.SIGKILL:
+            self._why = ""  # it was about to end by itself: that is what counts
         for descriptor in self._kept:
             self._drain(descriptor)
         return self._report(ended)

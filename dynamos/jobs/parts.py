@@ -13,20 +13,21 @@ from typing import Self
 from dynamos.jobs import verdicts, wires
 from dynamos.jobs.runners import Assignment, Outcome
 from dynamos.jobs.specs import StepReport, incoming, outgoing
-from dynamos.kit.errors import Broken, DynamosError, NotFound
+from dynamos.kit.errors import Broken, DynamosError, Full, NotFound
 from dynamos.model.plans import Step
 
 logger = logging.getLogger(__name__)
 
 _F_SETPIPE_SZ = 1031
 _PIPE_BYTES = 1 << 20
+_MOST_STREAMS = 240  # what one message can carry, less some for its own use
 
 
 class PartAtWork:
     """Collects the reports of the steps, ends the others when one fails, and gives the outcome."""
 
     def __init__(
-        self, assignment: Assignment, steps: Mapping[int, Step], *, began: float, kill: Callable[[int], None]
+        self, assignment: Assignment, steps: Mapping[int, Step], *, began: float, kill: Callable[[int], object]
     ) -> None:
         self._assignment = assignment
         self._steps = dict(steps)
@@ -124,8 +125,13 @@ class Streams:
     def _check(self) -> None:
         part, services = self._assignment.part, self._assignment.services
         for step in part.steps:
+            where = f"{step.party}/{step.id}"
             if step.service not in services:
-                raise NotFound(f"service {step.service!r} is not known here", where=f"{step.party}/{step.id}")
+                raise NotFound(f"service {step.service!r} is not known here", where=where)
+            if len(incoming(self._assignment, step)) + len(outgoing(self._assignment, step)) > _MOST_STREAMS:
+                raise Full(
+                    f"a step can have no more than {_MOST_STREAMS} streams", where=where, hint="ask fewer parties"
+                )
         missing = [e.name for e in part.incoming if e.name not in self._reading]
         missing += [e.name for e in part.outgoing if e.name not in self._writing]
         if missing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
@@ -24,6 +25,8 @@ Program = Callable[[Mapping[str, str]], int]
 Find = Callable[[str], Program]
 
 _STREAMS = 3  # the first place after stdin, stdout and stderr
+READER_GONE = 141
+"""The exit code of a service whose reader has gone: what a shell gives for SIGPIPE."""
 _SHORT = 1000
 _MEMORY_ERROR = {"code": "out-of-memory", "message": "the service wanted more memory than it may use"}
 
@@ -97,7 +100,7 @@ def _environment(spec: StepSpec, confinement: Confinement) -> dict[str, str]:
 
 
 def call(main: Program, variables: Mapping[str, str]) -> int:
-    """Call a Python service and give its exit code. What it raises goes to its log, and in short to its error."""
+    """Call a Python service and give its exit code. What it raises goes to its log, and its kind to its error."""
     code = 1
     try:
         code = main(variables)
@@ -108,8 +111,15 @@ def call(main: Program, variables: Mapping[str, str]) -> int:
     except DynamosError as failure:
         _report(variables, failure.as_dict())
     except BaseException as failure:  # noqa: BLE001  the top of a process
+        number = failure.errno if isinstance(failure, OSError) else None
+        if number == errno.EPIPE:
+            return READER_GONE
+        if number == errno.ENOMEM:
+            _report(variables, _MEMORY_ERROR)
+            return code
         traceback.print_exc()
-        _report(variables, {"code": "service-failed", "message": f"{type(failure).__name__}: {failure}"})
+        # Only the kind is told: the text of an unexpected error may quote data. The log stays with the party.
+        _report(variables, {"code": "service-failed", "message": f"the service broke: {type(failure).__name__}"})
     with suppress(OSError, ValueError):
         sys.stdout.flush()
         sys.stderr.flush()

@@ -10,13 +10,14 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from dynamos.jobs.specs import StepReport
+from dynamos.jobs.steps import READER_GONE
 from dynamos.kit.errors import DynamosError, JobFailed, TimedOut
 from dynamos.model.jobs import Usage
 from dynamos.model.plans import Step
 from dynamos.model.services import Limits
 
-_INPUT_BROKEN, _READER_GONE = "input-broken", 141
-"""By this code, or this exit code (what a shell gives for SIGPIPE), a service says that a neighbour has failed it."""
+_INPUT_BROKEN = "input-broken"
+"""The code by which a service says that a neighbour has failed it."""
 
 
 def usage(step: Step, report: StepReport, *, began: float) -> Usage:
@@ -70,7 +71,7 @@ def judge(step: Step, report: StepReport, limits: Limits) -> DynamosError:
         name = signal.Signals(-code).name
         return JobFailed(f"{step.service} crashed with {name}", where=where, code="crashed", signal=name, log=log)
     said = _said(report)
-    if code == _READER_GONE and not said:
+    if code == READER_GONE and not said:
         return JobFailed(f"{step.service} lost its reader", where=where, code="reader-gone", log=log)
     message = said.get("message") or f"{step.service} ended with exit code {code} and did not say why"
     return JobFailed(
@@ -86,11 +87,9 @@ def root_cause(failures: Iterable[tuple[Step, StepReport]]) -> tuple[Step, StepR
 
 def _distance(report: StepReport) -> int:
     """Give how far a failure is from a cause: 2 for a step that we killed, 1 for one whose neighbour went away."""
-    if report.why == "killed":
-        return 2 if exit_code(report) in (0, -signal.SIGKILL) else 1
     if report.why:
-        return 0
-    return int(exit_code(report) in (-signal.SIGPIPE, _READER_GONE) or _said(report).get("code") == _INPUT_BROKEN)
+        return 2 if report.why == "killed" else 0
+    return int(exit_code(report) in (-signal.SIGPIPE, READER_GONE) or _said(report).get("code") == _INPUT_BROKEN)
 
 
 def _said(report: StepReport) -> dict[str, str]:

@@ -1,8 +1,7 @@
 """The zygote: a process with one thread that has imported what services use, and forks a keeper for each step.
 
-Above it stands its guard, which starts it in a pid namespace of its own and removes its control groups when it has
-ended. So: the agent dies, the zygote sees the end of its wire and ends; the zygote dies, the kernel ends every keeper
-and service in its pid namespace, and the guard cleans up; the guard dies, the kernel ends the zygote.
+A few keepers with their namespaces wait for work. Each step takes one, which is never used again; new ones are made
+when nothing runs. Above the zygote stands its guard.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import importlib
 import json
 import logging
 import os
-import select
 import selectors
 import signal
 import socket
@@ -22,9 +20,9 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from dynamos.jobs import descriptors, keepers, linux, privileges, roots, wires
+from dynamos.jobs import keepers, linux, roots, wires
 from dynamos.jobs.cgroups import Group, Groups
 from dynamos.jobs.confinements import Confinement, Namespaces, Plain
 from dynamos.jobs.owners import Owners
@@ -42,90 +40,8 @@ ONE_THREAD = {
 
 _BACKSTOP_SECONDS = 1.0
 _REHEARSAL_SECONDS = 10.0
-_ENDING_SECONDS = 3.0
+_REST_SECONDS = 1.0
 _LEAVING_SECONDS = 0.02
-
-
-def guard(settings: Settings, wire: socket.socket) -> NoReturn:
-    """Live as the guard: start the zygote, and clean up behind it. For a process just forked or started for this."""
-    code = 1
-    try:
-        os.setsid()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
-        descriptors.keep_only([0, 1, 2, wire.fileno()])
-        groups = Groups.open(settings.party) if sys.platform == "linux" else None
-        try:
-            code = _guard(settings, wire, groups)
-        finally:
-            if groups:
-                groups.remove()
-    except BaseException:
-        logger.exception("guard.broken")
-    finally:
-        os._exit(code)
-
-
-def _guard(settings: Settings, wire: socket.socket, groups: Groups | None) -> int:
-    """Run a zygote until it ends. A sandbox that cannot be had is told to the agent, which decides."""
-    user = privileges.outer_id(settings.party)
-    if settings.mode == "sandbox":
-        try:
-            if not linux.available():
-                raise OSError("namespaces need Linux on x86_64 or aarch64")  # noqa: TRY301
-            if os.geteuid() != 0:
-                privileges.enter_user_namespace(inner=os.geteuid())
-            linux.unshare(linux.NEW_PID)
-        except OSError as error:
-            wires.send(wire, {"hello": {"mode": "", "isolation": [], "why": str(error)}})
-            return 1
-    pid = os.fork()
-    if pid == 0:
-        _live(settings, wire, groups, user=user)
-    _outlast(pid, wire)
-    return 0
-
-
-def _outlast(pid: int, wire: socket.socket) -> None:
-    """Wait for the zygote's end. When the agent has gone, it gets a bounded time for it."""
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    poll = select.poll()
-    poll.register(reading, select.POLLIN)
-    poll.register(wire.fileno(), 0)  # only its end is of interest
-    patience: float | None = None
-    while os.waitpid(pid, os.WNOHANG)[0] == 0:
-        if patience is not None and time.monotonic() > patience:
-            os.kill(pid, signal.SIGKILL)
-        for descriptor, event in poll.poll(None if patience is None else 100):
-            if descriptor == reading:
-                os.read(reading, 4096)
-            elif event:
-                patience = time.monotonic() + _ENDING_SECONDS
-                poll.unregister(wire.fileno())
-
-
-def _live(settings: Settings, wire: socket.socket, groups: Groups | None, *, user: int) -> NoReturn:
-    """Live as the zygote: say hello with what holds, or with why nothing does."""
-    greeted = False
-    try:
-        if sys.platform == "linux":
-            linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
-        zygote = Zygote(settings, wire, groups, user=user)
-        isolation = zygote.prepare()
-        wires.send(wire, {"hello": {"mode": settings.mode, "isolation": isolation, "why": ""}})
-        greeted = True
-        zygote.serve()
-    except BaseException as error:
-        logger.exception("zygote.broken")
-        if not greeted:
-            with suppress(OSError):
-                why = f"{type(error).__name__}: {error}"
-                wires.send(wire, {"hello": {"mode": "", "isolation": [], "why": why}})
-    finally:
-        os._exit(0)
 
 
 @dataclass(slots=True, eq=False)
@@ -154,6 +70,7 @@ class Zygote:
         self._outbox = wires.Outbox(wire)
         self._leaving: list[Group] = []
         self._count = 0
+        self._rest_until = 0.0
         self._selector = selectors.DefaultSelector()
 
     def prepare(self) -> tuple[str, ...]:
@@ -176,7 +93,10 @@ class Zygote:
         gc.collect()
         gc.disable()
         gc.freeze()
-        return self._rehearse()
+        isolation = self._rehearse()
+        while len(self._spare) < self._settings.spare:
+            self._spare.append(self._fork())
+        return isolation
 
     def serve(self) -> None:
         """Work until the agent closes its end."""
@@ -202,14 +122,30 @@ class Zygote:
             _reap()
             self._end_late()
             self._leaving = [group for group in self._leaving if not group.close()]
-            if not events and len(self._spare) < self._settings.spare:
-                self._spare.append(self._fork())
+            if not events and self._wants_spare():
+                self._make_spare()
+
+    def _wants_spare(self) -> bool:
+        return len(self._spare) < self._settings.spare and time.monotonic() >= self._rest_until
+
+    def _make_spare(self) -> None:
+        """Make the next keeper ready. A machine that has no room for it gets a rest."""
+        try:
+            self._spare.append(self._fork())
+        except OSError as error:
+            self._rest("keeper.refused", str(error))
+
+    def _rest(self, event: str, why: str) -> None:
+        logger.warning(event, extra={"party": self._settings.party, "why": why})
+        self._rest_until = time.monotonic() + _REST_SECONDS
 
     def _patience(self) -> float | None:
-        if not self._busy and len(self._spare) < self._settings.spare:
-            return 0.0  # nobody waits for us: time to make the next keeper ready
+        if not self._busy and self._wants_spare():
+            return 0.0  # nobody waits for us
         if self._leaving:
             return _LEAVING_SECONDS
+        if len(self._spare) < self._settings.spare:
+            return _REST_SECONDS
         nearest = min((kept.deadline for kept in self._busy.values()), default=float("inf"))
         return None if nearest == float("inf") else max(0.0, nearest - time.monotonic())
 
@@ -263,7 +199,7 @@ class Zygote:
         received = wires.receive(kept.wire)
         if kept in self._spare:  # it could not get its namespaces, or was killed
             self._spare.remove(kept)
-            logger.warning("keeper.lost", extra={"report": json.dumps(received[0]) if received else ""})
+            self._rest("keeper.lost", json.dumps(received[0]) if received else "")
         elif self._busy.pop(kept.step, None):
             report = StepReport.from_json(received[0]["ended"]) if received else StepReport(why="lost")
             self._tell(kept.step, _with_group(report, kept.group))
@@ -295,21 +231,39 @@ class Zygote:
         self._count += 1
         group = self._groups.group(f"step{self._count}") if self._groups else None
         ours, theirs = wires.pair()
-        sandbox = self._settings.mode == "sandbox"
-        if sandbox:
-            linux.unshare(linux.NEW_PID)
-        pid = os.fork()
-        if pid == 0:
-            confinement: Confinement = Namespaces(self._user, self._shown) if sandbox else Plain()
-            keepers.keep(theirs, find=self._find, confinement=confinement, group=group)
-        if sandbox:
-            linux.setns(self._pid_namespace, linux.NEW_PID)  # what else is forked belongs here
-        theirs.close()
+        try:
+            pid = self._fork_into_namespace()
+            if pid == 0:
+                sandbox = self._settings.mode == "sandbox"
+                confinement: Confinement = Namespaces(self._user, self._shown) if sandbox else Plain()
+                keepers.keep(theirs, find=self._find, confinement=confinement, group=group)
+        except OSError:
+            ours.close()
+            if group:
+                group.let_go()
+                group.close()
+            raise
+        finally:
+            theirs.close()
         if group:
             group.let_go()
         kept = _Kept(pid, ours, group)
         self._selector.register(ours, selectors.EVENT_READ, kept)
         return kept
+
+    def _fork_into_namespace(self) -> int:
+        """Fork a child that is the first process of a fresh pid namespace, if there are any."""
+        if self._settings.mode != "sandbox":
+            return os.fork()
+        linux.unshare(linux.NEW_PID)
+        try:
+            pid = os.fork()
+        except OSError:
+            linux.setns(self._pid_namespace, linux.NEW_PID)
+            raise
+        if pid:
+            linux.setns(self._pid_namespace, linux.NEW_PID)  # whatever else is forked belongs where we are
+        return pid
 
     def _rehearse(self) -> tuple[str, ...]:
         """Take an empty step through the whole confinement and give what held. Raises OSError if it failed."""
