@@ -73,6 +73,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "mtls",
         {
+            "openssl": ("openssl",),
             "haproxy": ("haproxy",),
             "nginx": ("nginx",),
             "libnginx-mod-stream": ("/usr/lib/nginx/modules/ngx_stream_module.so",),
