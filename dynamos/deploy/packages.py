@@ -35,7 +35,7 @@ FEATURES: tuple[Feature, ...] = (
     ),
     Feature(
         "wan",
-        {"user-mode-linux": ("linux.uml", "/usr/lib/uml/modules")},
+        {"user-mode-linux": ("linux.uml", "/usr/lib/uml/modules"), "kmod": ("modprobe",)},
         "links have no delay and no loss where this machine's kernel has no netem",
     ),
     Feature(

@@ -85,12 +85,12 @@ def test_an_overlay_that_should_be_gone_leaks(lab, hosts, two):
     assert ("leak", "los1", "los2", "icmp") in wrong(found)
 
 
-def test_what_policy_permits_and_something_drops_is_told_as_blocked(lab, hosts, two):
+@pytest.mark.parametrize("verdict", ["drop", "reject with tcp reset"])
+def test_what_policy_permits_and_something_drops_is_told_as_blocked(lab, hosts, two, verdict):
     (_, _, one), (_, _, other) = two
     box = lab.containers["los2"]
-    box.run(
-        ["nft", "-f", "-"], stdin=b"table inet t { chain c { type filter hook input priority 0; tcp dport 9 drop; }; }"
-    )
+    rule = f"table inet t {{ chain c {{ type filter hook input priority 0; tcp dport 9 {verdict}; }}; }}"
+    box.run(["nft", "-f", "-"], stdin=rule.encode())
     try:
         found = isolation(situation_of(lab, one, other), hosts, patience=QUICK)
     finally:

@@ -1,8 +1,8 @@
 """Isolation: who reaches whom in a testbed, expected by policy against observed by trying.
 
-Every container listens, and everybody knocks at everybody. A try counts as through when the other side has answered
-(its kernel's refusal of a connection too: it was asked), or when the listener there has heard it, though its answer
-was lost.
+Every container listens, and everybody knocks at everybody. A try counts as through when the other side has answered,
+or when the listener there has heard it, though its answer was lost. A refusal counts too where nobody listens: the
+other side's kernel was asked. Where somebody does, it was a filter that refused.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ def isolation(
         sent = time.monotonic()
         answers = _knock(tokens, hosts, busy, patience)
         heard = _heard(listeners, {each.token for each in forged}, until=sent + _FORGED_SECONDS if forged else 0.0)
+    for flow in [flow for flow, answer in answers.items() if answer == "refused" and flow.target in busy]:
+        answers[flow] = ""
     cells = [_cell(phase, each, answers[each.flow], tokens[each.flow] in heard) for each in expected]
     return Matrix((*cells, *(_forged(phase, each, other, each.token in heard) for each in forged)))
 

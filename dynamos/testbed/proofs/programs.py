@@ -22,7 +22,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _PYTHON = 'exec "$(command -v python3 || echo "$0")" -I -S -c "$@"'
-_FOLDER = "/run/dynamos-proofs"
+_FOLDER = "/run"
 _READY_SECONDS, _LOOK_SECONDS = 20.0, 0.01
 _WORKERS = 16
 
@@ -80,7 +80,7 @@ def started(name: Name, specs: Sequence[tuple[Host, Mapping[str, Any]]]) -> Iter
         begun = []
         for host, _ in specs:
             token = secrets.token_hex(4)
-            program = Started(host, f"proof-{name}-{token}", f"{_FOLDER}/{name}-{token}")
+            program = Started(host, f"proof-{name}-{token}", f"{_FOLDER}/proof-{name}-{token}")
             stack.callback(program.stop)
             begun.append(program)
         together(lambda pair: _begin(name, *pair), list(zip(begun, (spec for _, spec in specs), strict=True)))
