@@ -164,6 +164,7 @@ class Zygote:
 
     def _run(self, step: int, run: dict[str, Any], streams: list[int]) -> None:
         spec = StepSpec.from_json(run)
+        kept = None
         try:
             kept = self._spare.pop() if self._spare else self._fork()
             kept.step, kept.deadline = step, spec.deadline + _BACKSTOP_SECONDS
@@ -173,7 +174,9 @@ class Zygote:
             self._busy[step] = kept
             wires.send(kept.wire, {"run": run, "streams": len(streams)}, [*streams, *owners])
         except OSError as error:
-            self._busy.pop(step, None)
+            if kept is not None:  # it ends when its wire does
+                self._busy.pop(step, None)
+                self._leave(kept)
             self._tell(step, StepReport(why="start-failed", ended=time.monotonic(), log=str(error)))
         finally:
             wires.close_all(streams)
