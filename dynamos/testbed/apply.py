@@ -28,17 +28,23 @@ Told = Callable[[Step], None]
 
 
 def apply(ground: Ground, actions: Sequence[Action], told: Told = lambda _: None) -> None:
-    """Carry the actions out, one after the other. Raises what stopped one, with the action as its place; what was done
-    before stays, and the next plan goes on from there."""
-    for number, action in enumerate(actions, 1):
-        told(Step(number, len(actions), action))
+    """Carry the actions out, in this order; things of one kind that are to be made, at once.
+
+    Raises what stopped one, with the action as its place; what was done before stays, and the next plan goes on from
+    there.
+    """
+    number = 0
+    for batch in _batches(actions):
+        for action in batch:
+            number += 1
+            told(Step(number, len(actions), action))
         try:
-            _carry_out(ground, action)
+            _carry_out(ground, batch)
         except DynamosError as error:
-            error.where = error.where or str(action.key)
-            error.facts.setdefault("action", str(action))
+            error.where = error.where or str(batch[0].key)
+            error.facts.setdefault("action", str(batch[0]))
             raise
-        logger.debug("testbed.action", extra={"action": str(action)})
+        logger.debug("testbed.actions", extra={"actions": list(map(str, batch))})
 
 
 def up(ground: Ground, wanted: Wanted, told: Told = lambda _: None) -> tuple[Action, ...]:
@@ -60,14 +66,28 @@ reconcile = up
 
 def down(ground: Ground, told: Told = lambda _: None) -> tuple[Action, ...]:
     """Remove everything, and give the actions that it took: none where nothing was there."""
-    return up(ground, NOTHING, told)
+    actions = plan(NOTHING, ground.look(closely=False))
+    apply(ground, actions, told)
+    return actions
 
 
-def _carry_out(ground: Ground, action: Action) -> None:
-    match action:
+def _batches(actions: Sequence[Action]) -> list[list[Action]]:
+    """Put neighbours together that make things of one kind."""
+    found: list[list[Action]] = []
+    for action in actions:
+        last = found[-1][-1] if found else None
+        if isinstance(action, Make) and isinstance(last, Make) and last.key.kind == action.key.kind:
+            found[-1].append(action)
+        else:
+            found.append([action])
+    return found
+
+
+def _carry_out(ground: Ground, batch: Sequence[Action]) -> None:
+    match batch[0]:
         case Make():
-            ground.make(action.item)
-        case Change():
-            ground.change(action.before, action.after)
-        case Remove():
-            ground.remove(action.item)
+            ground.make(*(action.item for action in batch if isinstance(action, Make)))
+        case Change(before, after):
+            ground.change(before, after)
+        case Remove(item):
+            ground.remove(item)

@@ -12,12 +12,14 @@ class Ground(Protocol):
     """Makes, changes and removes items. Every call is idempotent, and may be repeated after an interruption anywhere:
     what was interrupted is told by `look` as broken, or as not there."""
 
-    def look(self) -> Facts:
-        """Tell what there is, by looking at the things themselves."""
+    def look(self, *, closely: bool = True) -> Facts:
+        """Tell what there is, by looking at the things themselves; if not `closely`, only by what is written of them,
+        where whatever keeps them is there at all."""
         ...
 
-    def make(self, item: Item) -> None:
-        """Make an item. What it needs is there. Raises Unavailable with a hint where this machine cannot."""
+    def make(self, *items: Item) -> None:
+        """Make items of one kind, perhaps at once. What they need is there. Raises Unavailable with a hint where this
+        machine cannot."""
         ...
 
     def change(self, before: Item, after: Item) -> None:

@@ -18,16 +18,17 @@ class MemoryGround:
         self.broken: dict[Key, str] = {}
         self._step = step
 
-    def look(self) -> Facts:
+    def look(self, *, closely: bool = True) -> Facts:  # noqa: ARG002  memory is as close as it gets
         return Facts(dict(self.items), dict(self.broken))
 
-    def make(self, item: Item) -> None:
-        self._require(item)
-        self._step()
-        self._begin(item)
-        self.items[item.key] = item
-        self._step()
-        self._end(item)
+    def make(self, *items: Item) -> None:
+        for item in items:
+            self._require(item)
+            self._step()
+            self._begin(item)
+            self.items[item.key] = item
+            self._step()
+            self._end(item)
 
     def change(self, before: Item, after: Item) -> None:
         if before.key not in self.items:

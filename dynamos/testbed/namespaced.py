@@ -21,7 +21,7 @@ from dynamos.testbed.overlays.registry import driver
 from dynamos.testbed.worlds import World
 
 JOURNAL = "items"
-_LOOKERS = 16
+_AT_ONCE, _LOOKERS = 8, 16
 
 
 class Wan(Protocol):
@@ -34,7 +34,7 @@ class Wan(Protocol):
         """Tell what there is of those routers, links and routes that are known, as they are."""
         ...
 
-    def make(self, item: Item) -> None: ...
+    def make(self, *items: Item) -> None: ...
 
     def change(self, before: Item, after: Item) -> None: ...
 
@@ -59,13 +59,17 @@ class NamespacesGround:
         self._show = show
         self._journal = Journal(folder / JOURNAL)
 
-    def look(self) -> Facts:
+    def look(self, *, closely: bool = True) -> Facts:
         world = World.find(self._folder)
         if world is None:
             return Facts()
         known, broken = self._journal.read()
         if WORLD not in known:
             known[WORLD], broken[WORLD] = wanted.World(testbed=world.name), "its making was interrupted"
+        return self._examined(world, known, broken) if closely else Facts(known, broken)
+
+    def _examined(self, world: World, known: Mapping[Key, Item], broken: dict[Key, str]) -> Facts:
+        """Tell what of the known items is there, as it is."""
         wan = self._wan(world)
         told = wan.look({key: item for key, item in known.items() if key.kind in ("router", "link", "routes")})
         found = {WORLD: known[WORLD], **told.items}
@@ -83,12 +87,23 @@ class NamespacesGround:
         kept = {key: why for key, why in {**broken, **told.broken}.items() if key in found}
         return Facts(found, kept)
 
-    def make(self, item: Item) -> None:
-        if isinstance(item, wanted.World):
-            self._make_world(item)
+    def make(self, *items: Item) -> None:
+        if isinstance(items[0], wanted.World):
+            self._make_world(items[0])
             return
-        self._journal.begin(item)
+        for item in items:
+            self._journal.begin(item)
         world = self._world()
+        if items[0].kind in ("router", "link", "routes"):
+            self._wan(world).make(*items)
+        else:
+            with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="make") as pool:
+                for made in [pool.submit(self._make, world, item) for item in items]:
+                    made.result()
+        for item in items:
+            self._journal.done(item)
+
+    def _make(self, world: World, item: Item) -> None:
         match item:
             case wanted.Node():
                 self._wan(world).plug(world.node(item.name, item.site), item)
@@ -96,9 +111,6 @@ class NamespacesGround:
                 _node(world, item.node).container(item.name)
             case Overlay():
                 self._join(world, item, ())
-            case _:
-                self._wan(world).make(item)
-        self._journal.done(item)
 
     def change(self, before: Item, after: Item) -> None:
         self._journal.begin(_union(before, after))

@@ -35,7 +35,11 @@ class PlainWan:
                 found[key] = item.model_copy(update={"hops": _hops(router, item)})
         return Facts(found)
 
-    def make(self, item: Item) -> None:
+    def make(self, *made: Item) -> None:
+        for item in made:
+            self._make(item)
+
+    def _make(self, item: Item) -> None:
         if isinstance(item, Router):
             router = self._router(item.name)
             lines = [

@@ -133,7 +133,7 @@ def test_down_is_one_action_and_then_none() -> None:
 
 def test_a_ground_that_does_not_do_what_it_says_is_found_out() -> None:
     class Idle(MemoryGround):
-        def make(self, item: Item) -> None:
+        def make(self, *items: Item) -> None:
             pass
 
     with pytest.raises(Broken, match="not what is wanted"):
@@ -142,17 +142,18 @@ def test_a_ground_that_does_not_do_what_it_says_is_found_out() -> None:
 
 def test_an_error_names_the_action_that_it_stopped() -> None:
     class Poor(MemoryGround):
-        def make(self, item: Item) -> None:
-            if item.kind == "link":
+        def make(self, *items: Item) -> None:
+            if items[0].kind == "link":
                 raise Unavailable("there is no netem here", hint="install user-mode-linux")
-            super().make(item)
+            super().make(*items)
 
     said: list[str] = []
     with pytest.raises(Unavailable) as caught:
         apply.up(Poor(), wanted_of(), lambda step: said.append(f"{step.number}/{step.total} {step.action}"))
     assert caught.value.where == "link a-b"
     assert caught.value.hint == "install user-mode-linux"
-    assert said[-1] == f"5/{len(wanted_of().items)} + link a-b: 10ms, mtu 1500"
+    assert said[4] == f"5/{len(wanted_of().items)} + link a-b: 10ms, mtu 1500"
+    assert len(said) == 7
 
 
 def test_overlays_of_requests_that_are_under_way_are_left_alone() -> None:
