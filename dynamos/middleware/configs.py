@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import Field
+
 from dynamos.kit.credentials import Credentials
 from dynamos.model.agreements import Agreement
 from dynamos.model.archetypes import Archetype
 from dynamos.model.datasets import DataSet
 from dynamos.model.marketplaces import Party
-from dynamos.model.profiles import Settings
+from dynamos.model.networks import Scope
+from dynamos.model.profiles import Profile, Settings
 from dynamos.model.request_types import RequestType
 from dynamos.model.services import Service
 from dynamos.model.values import Name, Value
@@ -37,6 +40,8 @@ class AgentConfig(UnitConfig):
     """A party's agent. `data` is the folder that the paths of `party.data` are relative to; `port` 0 takes a free one.
 
     `orchestrator` is the path of the certificate whose key signs grants, `api` of the one whose key signs vouchers.
+    `desk` is the folder of the site's network helper for this party, where the party's streams have a network of their
+    own; `scope` tells how long such a network lasts.
     """
 
     party: Party
@@ -47,12 +52,18 @@ class AgentConfig(UnitConfig):
     port: int = 0
     orchestrator: Path
     api: Path
+    desk: Path | None = None
+    scope: Scope = "marketplace"
 
 
 class OrchestratorConfig(UnitConfig):
-    """The orchestrator: what the marketplace shares. `api` is the path of the certificate whose key signs vouchers."""
+    """The orchestrator: what the marketplace shares. `api` is the path of the certificate whose key signs vouchers.
+
+    `meetings` says how the parties of a job reach each other: None where they say so themselves.
+    """
 
     api: Path
+    meetings: MeetingsConfig | None = None
 
     parties: tuple[Name, ...]
     archetypes: dict[Name, Archetype]
@@ -60,12 +71,51 @@ class OrchestratorConfig(UnitConfig):
     services: dict[Name, Service]
 
 
+class MeetingsConfig(Value):
+    """Networks of their own for what parties exchange.
+
+    `networks` are those that stay, each a mapping of parties to addresses. With scope `request` there is one for each
+    job instead, at most `slots` at once, made by the helpers at the `sites` of the parties.
+    """
+
+    scope: Scope
+    networks: tuple[dict[Name, str], ...] = ()
+    sites: dict[Name, Name] = Field(default_factory=dict)
+    slots: int = 0
+
+
+class HelperConfig(UnitConfig):
+    """The network helper of a site. `profile` says of the testbed what its networks need, and nothing else; `world` is
+    the folder in which the site's nodes are found.
+
+    `orchestrator` is the path of the certificate whose key signs grants.
+    """
+
+    site: Name
+    profile: Profile
+    world: Path
+    orchestrator: Path
+
+    def desk(self, party: str) -> Path:
+        """Give the folder of a party's desk."""
+        return self.folder / "desks" / party
+
+
 class ApiConfig(UnitConfig):
-    """The HTTP API and its gateway for results. `jwks` is the path of the public keys of the issuer of tokens."""
+    """The HTTP API and its gateway for results. `jwks` is the path of the public keys of the issuer of tokens.
+
+    `descriptor` is a socket that listens already, which the API is handed, or -1; `gateway` is the address at which the
+    parties' agents reach the gateway, where that is not `host`.
+    """
 
     jwks: Path
+    descriptor: int = -1
+    gateway: str = ""
 
     parties: tuple[Name, ...]
     host: str = "127.0.0.1"
     port: int = 0
     orchestrator: Path
+
+
+OrchestratorConfig.model_rebuild()

@@ -6,22 +6,22 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
+from contextlib import AsyncExitStack
 from datetime import datetime
 
 from opentelemetry import trace
 
-from dynamos.exchange.receivers import Receiver
-from dynamos.exchange.senders import Sender
 from dynamos.jobs.runners import Assignment, Runner
 from dynamos.kit.clocks import Clock
 from dynamos.kit.errors import Cancelled, Conflict, DynamosError, TimedOut, Unavailable
 from dynamos.knowledge.bases import KnowledgeBase
 from dynamos.middleware import telemetry
 from dynamos.middleware.agent import agreements
+from dynamos.middleware.agent.exchanges import Sends
 from dynamos.middleware.agent.gatekeepers import Gatekeeper, Permit, Policy
-from dynamos.middleware.agent.inbox import Inbox
 from dynamos.middleware.agent.options import step_options
 from dynamos.middleware.agent.partruns import PartRun
+from dynamos.middleware.agent.ways import Ways
 from dynamos.middleware.configs import AgentConfig
 from dynamos.middleware.identity import vouchers
 from dynamos.middleware.identity.requestors import Requestors
@@ -46,9 +46,8 @@ class Agent:
         *,
         kb: KnowledgeBase,
         runner: Runner,
-        sender: Sender,
-        receiver: Receiver,
-        inbox: Inbox,
+        ways: Ways,
+        results: Sends,
         gatekeeper: Gatekeeper,
         shared: SharedView,
         policy: Policy,
@@ -59,9 +58,8 @@ class Agent:
         self._config = config
         self._kb = kb
         self._runner = runner
-        self._sender = sender
-        self._receiver = receiver
-        self._inbox = inbox
+        self._ways = ways
+        self._results = results
         self._gatekeeper = gatekeeper
         self._shared = shared
         self._policy = policy
@@ -83,24 +81,20 @@ class Agent:
                 raise _reason(self._ended[job])
             if job in self._runs:
                 raise Conflict(f"job {job} runs here already")
-            run = PartRun(
-                permit.grant,
-                message.grant,
-                runner=self._runner,
-                sender=self._sender,
-                receiver=self._receiver,
-                inbox=self._inbox,
-            )
+            run = PartRun(permit.grant, message.grant, runner=self._runner, results=self._results)
             self._runs[job] = run
             try:
-                assignment = self._assignment(permit, telemetry.inject())
-                await self._start_once_more(run, assignment)
+                async with AsyncExitStack() as stack:
+                    run.exchange = await stack.enter_async_context(self._ways.of(permit.grant, message.grant))
+                    assignment = self._assignment(permit, telemetry.inject())
+                    await self._start_once_more(run, assignment)
+                    way = stack.pop_all()
             except BaseException:
                 del self._runs[job]
                 raise
         if (ended := self._ended.get(job)) is not None:
             await run.kill(_reason(ended))
-        task = asyncio.create_task(self._follow(run, assignment, message.trace), name=f"part {job}")
+        task = asyncio.create_task(self._follow(run, assignment, message.trace, way), name=f"part {job}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return Started(start_ms=(time.monotonic() - began) * 1e3, isolation=self._runner.isolation)
@@ -170,17 +164,18 @@ class Agent:
             log.warning("part.restart job=%s error=%s", run.grant.job, error)
             await run.start(assignment)
 
-    async def _follow(self, run: PartRun, assignment: Assignment, context: dict[str, str]) -> None:
+    async def _follow(self, run: PartRun, assignment: Assignment, context: dict[str, str], way: AsyncExitStack) -> None:
         """See the part to its end, then report until somebody has taken the report."""
-        with (
-            telemetry.attach(context),
-            tracer.start_as_current_span("part", attributes={"job": run.grant.job, "role": run.grant.part.role}),
-        ):
-            report = await run.finish(assignment.deadline)
-            for usage in report.usages:
-                _span(usage)
-        del self._runs[run.grant.job]
-        await self._tell(report)
+        async with way:
+            with (
+                telemetry.attach(context),
+                tracer.start_as_current_span("part", attributes={"job": run.grant.job, "role": run.grant.part.role}),
+            ):
+                report = await run.finish(assignment.deadline)
+                for usage in report.usages:
+                    _span(usage)
+            del self._runs[run.grant.job]
+            await self._tell(report)
 
     async def _tell(self, report: PartReport) -> None:
         end = time.monotonic() + REPORT_SECONDS

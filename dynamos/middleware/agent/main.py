@@ -7,7 +7,7 @@ import logging
 import secrets
 import signal
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
 import dynamos
@@ -15,32 +15,42 @@ from dynamos.exchange.receivers import Receiver
 from dynamos.exchange.senders import Sender
 from dynamos.jobs.sandbox import SandboxRunner
 from dynamos.kit.clocks import SystemClock
+from dynamos.kit.errors import TimedOut, Unavailable
+from dynamos.kit.waits import until
 from dynamos.knowledge import jetstream
-from dynamos.knowledge.bases import PRESENCE, KnowledgeBase, bucket_of
+from dynamos.knowledge.bases import PRESENCE, SHARED, KnowledgeBase, bucket_of
 from dynamos.knowledge.presence import announce
 from dynamos.middleware import telemetry
 from dynamos.middleware.agent import agreements
 from dynamos.middleware.agent.agents import Agent
+from dynamos.middleware.agent.carried import Nursery
 from dynamos.middleware.agent.catalogues import discover
+from dynamos.middleware.agent.exchanges import LocalExchange, Sends
 from dynamos.middleware.agent.gatekeepers import Gatekeeper, Policy
 from dynamos.middleware.agent.inbox import Inbox
+from dynamos.middleware.agent.ways import FreshWays, OneWay, StandingWay, Ways
 from dynamos.middleware.configs import AgentConfig
 from dynamos.middleware.identity.requestors import Requestors
 from dynamos.middleware.identity.spent import SpentGrants
 from dynamos.middleware.messages import Change, EndPart, Presence, StartPart
+from dynamos.middleware.network.desks import Customer
 from dynamos.middleware.views import SharedView, background, catalogue_of
 from dynamos.policy.builtin import BuiltIn
 
 log = logging.getLogger(__name__)
+HUB_SECONDS = 15.0
 
 
 def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
     """Run the agent until SIGTERM; call `ready` with its exchange address once it takes work."""
+    nursery = Nursery.fork() if config.desk else None
     runner = SandboxRunner.fork(config.name, required=config.settings.isolation == "required")
-    asyncio.run(_serve(config, runner, ready))
+    asyncio.run(_serve(config, runner, nursery, ready))
 
 
-async def _serve(config: AgentConfig, runner: SandboxRunner, ready: Callable[[str], None]) -> None:
+async def _serve(
+    config: AgentConfig, runner: SandboxRunner, nursery: Nursery | None, ready: Callable[[str], None]
+) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
@@ -52,19 +62,54 @@ async def _serve(config: AgentConfig, runner: SandboxRunner, ready: Callable[[st
         stack.push_async_callback(telemetry.setup(config.name, kb, collector=config.settings.telemetry).close)
         shared = SharedView(kb)
         await stack.enter_async_context(background(*shared.works))
-        agent, receiver = await _agent(config, kb, runner, shared)
-        await receiver.start()
-        stack.push_async_callback(receiver.close)
+        await until("the hub answers", _answering(kb), within=HUB_SECONDS)
+        local = _local(config)
+        ways = await _ways(config, local, nursery)
+        stack.push_async_callback(ways.close)
+        agent = await _agent(config, kb, runner, shared, (ways, local))
         stack.push_async_callback(agent.close)
         await _listen(agent, kb, config.name)
-        await stack.enter_async_context(announce(kb.store(PRESENCE), config.name, _presence(config, receiver, runner)))
-        ready(receiver.address)
+        await stack.enter_async_context(announce(kb.store(PRESENCE), config.name, _presence(config, ways, runner)))
+        ready(ways.address)
         await stopped.wait()
 
 
+def _answering(kb: KnowledgeBase) -> Callable[[], Awaitable[bool]]:
+    """A site's leaf may be there before it has reached the hub."""
+
+    async def probe() -> bool:
+        try:
+            await kb.store(SHARED).get("hub")
+        except (Unavailable, TimedOut):
+            return False
+        return True
+
+    return probe
+
+
+def _local(config: AgentConfig) -> LocalExchange:
+    inbox = Inbox(config.name, config.orchestrator, SystemClock())
+    receiver = Receiver(config.credentials, host=config.host, port=config.port, admit=inbox.admit)
+    return LocalExchange(Sender(config.credentials), receiver, inbox)
+
+
+async def _ways(config: AgentConfig, local: LocalExchange, nursery: Nursery | None) -> Ways:
+    """Have streams go by the party's container where it has one. Then nothing listens here: we only send results."""
+    if config.desk is None or nursery is None:
+        await local.start()
+        return OneWay(local)
+    desk = Customer(config.desk, config.name)
+    await desk.start()
+    if config.scope == "request":
+        return FreshWays(desk, nursery, config, local)
+    way = StandingWay(desk, nursery, config, local)
+    await way.start()
+    return way
+
+
 async def _agent(
-    config: AgentConfig, kb: KnowledgeBase, runner: SandboxRunner, shared: SharedView
-) -> tuple[Agent, Receiver]:
+    config: AgentConfig, kb: KnowledgeBase, runner: SandboxRunner, shared: SharedView, exits: tuple[Ways, Sends]
+) -> Agent:
     """Put the agent together from its parts, its agreement and its catalogue."""
     clock = SystemClock()
     data_sets = await discover(config.party, config.data_sets, config.data)
@@ -75,7 +120,6 @@ async def _agent(
     requestors = Requestors(config.api, open=config.settings.open, clock=clock)
     spent = SpentGrants(kb.store(bucket_of(config.name)), clock=clock)
     await spent.prune()
-    inbox = Inbox(config.name, config.orchestrator, clock)
     gatekeeper = Gatekeeper(
         config,
         engine=BuiltIn(),
@@ -85,14 +129,12 @@ async def _agent(
         spent=spent,
         clock=clock,
     )
-    receiver = Receiver(config.credentials, host=config.host, port=config.port, admit=inbox.admit)
-    agent = Agent(
+    return Agent(
         config,
         kb=kb,
         runner=runner,
-        sender=Sender(config.credentials),
-        receiver=receiver,
-        inbox=inbox,
+        ways=exits[0],
+        results=exits[1],
         gatekeeper=gatekeeper,
         shared=shared,
         policy=policy,
@@ -100,7 +142,6 @@ async def _agent(
         clock=clock,
         requestors=requestors,
     )
-    return agent, receiver
 
 
 async def _listen(agent: Agent, kb: KnowledgeBase, party: str) -> None:
@@ -119,12 +160,12 @@ async def _listen(agent: Agent, kb: KnowledgeBase, party: str) -> None:
     await kb.bus.listen(f"agent.{party}.agreement", change)
 
 
-def _presence(config: AgentConfig, receiver: Receiver, runner: SandboxRunner) -> Presence:
+def _presence(config: AgentConfig, ways: Ways, runner: SandboxRunner) -> Presence:
     now = SystemClock().now().isoformat()
     return Presence(
         party=config.name,
         instance=uuid.uuid4().hex,
-        address=receiver.address,
+        address=ways.address,
         active_since=now,
         config_updated=now,
         isolation=runner.isolation,

@@ -5,22 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from dynamos.exchange.receivers import Receiver
-from dynamos.exchange.senders import Sender
-from dynamos.exchange.sinks import PipeSink
-from dynamos.exchange.streams import Sink
+from opentelemetry import trace
+
 from dynamos.jobs.runners import Assignment, Outcome, Runner, RunningPart
 from dynamos.kit.errors import Broken, Cancelled, DynamosError, TimedOut
-from dynamos.middleware.agent.inbox import Inbox
+from dynamos.middleware.agent.exchanges import Exchange, Sends
 from dynamos.middleware.views import error_facts
 from dynamos.model.jobs import Grant, PartReport, State, Transfer
 from dynamos.model.plans import REQUESTOR, Edge
 
 log = logging.getLogger(__name__)
+tracer = trace.get_tracer("dynamos.agent")
 GATEWAY = "api"
 GRACE_SECONDS = 10.0
 SETTLE_SECONDS = 2.0
@@ -31,37 +29,35 @@ STEP_FAILED = ("not-arrow", "truncated", READER_GONE)
 
 @dataclass(slots=True)
 class Pipes:
-    """The pipe ends of a part: the runner takes `inputs` and `outputs`; we keep `sinks` and `sources`."""
+    """The pipe ends of a part: the runner takes `inputs` and `outputs`; the exchange takes `targets` and `sources`."""
 
     inputs: dict[str, int] = field(default_factory=dict)
     outputs: dict[str, int] = field(default_factory=dict)
-    sinks: dict[str, Sink] = field(default_factory=dict)
+    targets: dict[str, int] = field(default_factory=dict)
     sources: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, grant: Grant, on_abort: Callable[[DynamosError], None]) -> Pipes:
+    def of(cls, grant: Grant) -> Pipes:
         """Make one pipe for every stream that enters or leaves the part."""
         pipes = cls()
         for edge in grant.part.incoming:
-            pipes.inputs[edge.name], write_end = os.pipe()
-            pipes.sinks[edge.name] = PipeSink(write_end, on_abort=on_abort)
+            pipes.inputs[edge.name], pipes.targets[edge.name] = os.pipe()
         for edge in grant.part.outgoing:
             pipes.sources[edge.name], pipes.outputs[edge.name] = os.pipe()
         return pipes
 
 
 class PartRun:
-    """Runs the part of one grant, once."""
+    """Runs the part of one grant, once. `exchange`, which it must have before it starts, carries streams from and to
+    other parties; `results` carries those to the requestor."""
 
-    def __init__(
-        self, grant: Grant, text: str, *, runner: Runner, sender: Sender, receiver: Receiver, inbox: Inbox
-    ) -> None:
+    exchange: Exchange
+
+    def __init__(self, grant: Grant, text: str, *, runner: Runner, results: Sends) -> None:
         self.grant = grant
         self._text = text
         self._runner = runner
-        self._sender = sender
-        self._receiver = receiver
-        self._inbox = inbox
+        self._results = results
         self._loop = asyncio.get_running_loop()
         self._running: RunningPart | None = None
         self._stop: DynamosError | None = None
@@ -71,17 +67,21 @@ class PartRun:
         self._over = False
 
     async def start(self, assignment: Assignment) -> None:
-        """Start every step and let the incoming streams in. Raises what the runner raises; nothing is left then."""
-        self._pipes = Pipes.of(self.grant, self._broke_off)
+        """Start every step and let the incoming streams in. Raises what the runner and the exchange raise; nothing is
+        left then."""
+        self._pipes = Pipes.of(self.grant)
         try:
             self._running = await self._runner.start(assignment, self._pipes.inputs, self._pipes.outputs)
         except BaseException:
-            for fd in self._pipes.sources.values():
+            for fd in (*self._pipes.sources.values(), *self._pipes.targets.values()):
                 os.close(fd)
-            self._close_sinks(list(self._pipes.sinks.values()), Cancelled("the part did not start"))
-            self._over = False
             raise
-        self._inbox.expect(self.grant.job, self._pipes.sinks)
+        if self._pipes.targets:
+            try:
+                await self.exchange.expect(self.grant.job, self._pipes.targets, self._broke_off)
+            except DynamosError as error:
+                await self._stop_unheard(error)
+                raise
 
     async def kill(self, error: DynamosError) -> None:
         """Stop the part now, for this reason."""
@@ -103,9 +103,9 @@ class PartRun:
             await self.kill(TimedOut(f"the streams of {self.grant.party} did not end in time", code="deadline"))
             self._outcome = await self._running.wait()
         finally:
-            ended = Cancelled("the part has ended")
-            self._close_sinks(self._inbox.forget(self.grant.job), ended)
-            await self._receiver.drop(self.grant.job, ended)
+            self._over = True
+            if self._pipes.targets:
+                await self._forget()
             if not confirmed.done():
                 confirmed.cancel()
             elif not confirmed.cancelled():
@@ -132,16 +132,22 @@ class PartRun:
 
     async def _send(self, edge: Edge, confirmed: asyncio.Future[None]) -> Transfer | None:
         """Carry one stream out; a failure stops the part."""
+        result = edge.target_party == REQUESTOR
         try:
-            return await self._sender.send(
-                self.grant.addresses[edge.target_party],
-                peer=GATEWAY if edge.target_party == REQUESTOR else edge.target_party,
-                job=self.grant.job,
-                edge=edge.name,
-                grant=self._text,
-                source_fd=self._pipes.sources[edge.name],
-                confirm=lambda: asyncio.shield(confirmed),
-            )
+            with tracer.start_as_current_span(
+                "transfer", attributes={"edge": edge.name, "to": edge.target_party}
+            ) as span:
+                sent = await (self._results if result else self.exchange).send(
+                    self.grant.addresses[edge.target_party],
+                    peer=GATEWAY if result else edge.target_party,
+                    job=self.grant.job,
+                    edge=edge.name,
+                    grant=self._text,
+                    source_fd=self._pipes.sources[edge.name],
+                    confirm=lambda: asyncio.shield(confirmed),
+                )
+                span.set_attributes({"rows": sent.rows, "bytes": sent.bytes})
+                return sent
         except DynamosError as error:
             await self._fail_stream(error)
         except Exception:
@@ -160,18 +166,28 @@ class PartRun:
         await self._running.kill(error)
 
     def _broke_off(self, error: DynamosError) -> None:
-        """An incoming stream broke off (told from a receiver's thread): what came so far must not count."""
+        """An incoming stream broke off (told from another thread): what came so far must not count."""
         if self._over:
             return
         # Where the step closed its own input, it has a reason of its own.
         stop = self._fail_stream(error) if error.detail_code == READER_GONE else self.kill(error)
         asyncio.run_coroutine_threadsafe(stop, self._loop).result(timeout=GRACE_SECONDS)
 
-    def _close_sinks(self, sinks: list[Sink], error: DynamosError) -> None:
-        """Close the pipes that no stream was let into."""
-        self._over = True
-        for sink in sinks:
-            sink.abort(error)
+    async def _forget(self) -> None:
+        """Let nothing of the job in any more."""
+        try:
+            await self.exchange.forget(self.grant.job, Cancelled("the part has ended"))
+        except TimedOut as error:
+            log.warning("streams.not-forgotten job=%s error=%s", self.grant.job, error)
+
+    async def _stop_unheard(self, error: DynamosError) -> None:
+        """End steps that have begun, where no stream can be let in."""
+        assert self._running is not None
+        for fd in self._pipes.sources.values():
+            os.close(fd)
+        await self._running.kill(error)
+        await self._running.wait()
+        self._running = None
 
     def _report(self, transfers: tuple[Transfer, ...]) -> PartReport:
         error = self._error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -82,11 +83,11 @@ async def _connect(config: ApiConfig) -> KnowledgeBase:
 
 
 def _listen(config: ApiConfig) -> Listen:
-    """Open the gateway to the parties' agents, on the same host as the API."""
+    """Open the gateway to the parties' agents, on the same host as the API unless it is said where."""
 
     @contextlib.asynccontextmanager
     async def listen(gateway: Gateway) -> AsyncIterator[str]:
-        receiver = Receiver(config.credentials, host=config.host, port=0, admit=gateway.admit)
+        receiver = Receiver(config.credentials, host=config.gateway or config.host, port=0, admit=gateway.admit)
         await receiver.start()
         try:
             yield receiver.address
@@ -97,6 +98,8 @@ def _listen(config: ApiConfig) -> Listen:
 
 
 def _socket(config: ApiConfig) -> socket.socket:
+    if config.descriptor >= 0:
+        return socket.socket(fileno=os.dup(config.descriptor))
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     # With the protocol named, asyncio turns Nagle's algorithm off: a kept connection else waits 40 ms for each answer.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)

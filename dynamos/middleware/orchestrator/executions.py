@@ -15,7 +15,8 @@ from dynamos.kit.errors import Cancelled, DynamosError, NotFound, TimedOut, Unav
 from dynamos.knowledge.bases import KnowledgeBase
 from dynamos.middleware import telemetry
 from dynamos.middleware.identity import grants
-from dynamos.middleware.messages import EndPart, Presence, StartPart
+from dynamos.middleware.messages import EndPart, StartPart
+from dynamos.middleware.network.meetings import Meeting
 from dynamos.middleware.orchestrator.livejobs import LiveJob
 from dynamos.model.jobs import Grant, PartReport, State
 from dynamos.model.plans import REQUESTOR
@@ -30,11 +31,11 @@ RETRY_SECONDS = 0.2
 class Execution:
     """Runs the parts of one group of parties; a failure of one ends the others of the group."""
 
-    def __init__(self, live: LiveJob, kb: KnowledgeBase, key: Path, online: dict[str, Presence], clock: Clock) -> None:
+    def __init__(self, live: LiveJob, kb: KnowledgeBase, key: Path, meeting: Meeting, clock: Clock) -> None:
         self._live = live
         self._kb = kb
         self._key = key
-        self._online = online
+        self._meeting = meeting
         self._clock = clock
 
     async def start(self, group: tuple[str, ...]) -> None:
@@ -90,7 +91,7 @@ class Execution:
         job, plan = self._live.record, self._live.plan
         part = plan.part(party)
         neighbours = {edge.target_party for edge in part.outgoing}
-        addresses = {name: self._online[name].address for name in neighbours if name != REQUESTOR}
+        addresses = {name: self._meeting.address(party, name) for name in neighbours if name != REQUESTOR}
         if REQUESTOR in neighbours:
             addresses[REQUESTOR] = self._live.submission.gateway
         return Grant(

@@ -16,9 +16,10 @@ from dynamos.knowledge import jetstream
 from dynamos.knowledge.bases import JOBS, PRESENCE, KnowledgeBase
 from dynamos.knowledge.presence import Presences
 from dynamos.middleware import telemetry
-from dynamos.middleware.configs import OrchestratorConfig
+from dynamos.middleware.configs import MeetingsConfig, OrchestratorConfig
 from dynamos.middleware.identity.requestors import Requestors
 from dynamos.middleware.messages import CancelJob, Change, Check, EndPart, FindJobs, FoundJobs, Look, Presence, Submit
+from dynamos.middleware.network.meetings import Meetings, PerRequest, Standing
 from dynamos.middleware.orchestrator.curators import Curator
 from dynamos.middleware.orchestrator.jobbooks import JobBook
 from dynamos.middleware.orchestrator.orchestrators import Orchestrator
@@ -75,6 +76,7 @@ def _assemble(
         book=book,
         requestors=requestors,
         clock=clock,
+        meetings=_meetings(config.meetings, kb),
     )
     return orchestrator, Curator(config, kb=kb, overview=overview, requestors=requestors), book
 
@@ -92,6 +94,14 @@ def _seeded(config: OrchestratorConfig, overview: Overview) -> Callable[[], Awai
         )
 
     return probe
+
+
+def _meetings(config: MeetingsConfig | None, kb: KnowledgeBase) -> Meetings | None:
+    if config is None:
+        return None
+    if config.scope == "request":
+        return PerRequest(kb.bus, config.sites, config.slots)
+    return Standing(config.networks)
 
 
 async def _forget(kb: KnowledgeBase, lost: list[Job]) -> None:

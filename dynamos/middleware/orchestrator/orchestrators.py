@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from opentelemetry import trace
@@ -17,6 +19,7 @@ from dynamos.middleware.configs import OrchestratorConfig
 from dynamos.middleware.identity import vouchers
 from dynamos.middleware.identity.requestors import Requestors
 from dynamos.middleware.messages import CancelJob, Check, Checked, JobEvent, Submit, Submitted
+from dynamos.middleware.network.meetings import Announced, Meeting, Meetings
 from dynamos.middleware.orchestrator.admissions import Admission
 from dynamos.middleware.orchestrator.executions import Execution, seconds_left
 from dynamos.middleware.orchestrator.jobbooks import JobBook
@@ -25,6 +28,7 @@ from dynamos.middleware.orchestrator.overviews import Overview
 from dynamos.middleware.views import error_facts
 from dynamos.model.decisions import Decision
 from dynamos.model.jobs import Job, PartReport, State
+from dynamos.model.plans import Plan
 from dynamos.model.requests import Request
 from dynamos.planning import plans
 from dynamos.policy.engines import PolicyEngine
@@ -46,6 +50,7 @@ class Orchestrator:
         book: JobBook,
         requestors: Requestors,
         clock: Clock,
+        meetings: Meetings | None = None,
     ) -> None:
         self._config = config
         self._kb = kb
@@ -54,6 +59,7 @@ class Orchestrator:
         self._book = book
         self._requestors = requestors
         self._clock = clock
+        self._meetings = meetings or WhereTheySay(overview)
         settings = config.settings
         self._admission = Admission(running=settings.concurrent_jobs, waiting=settings.waiting_jobs)
         self._live: dict[str, LiveJob] = {}
@@ -91,7 +97,7 @@ class Orchestrator:
         if live.record.state == State.SUBMITTED and live.task is not None:
             live.task.cancel()
         else:
-            await self._execution(live).stop("cancelled", message.reason)
+            await self._execution(live, Announced({})).stop("cancelled", message.reason)
         return Submitted(job=live.record)
 
     def take_report(self, report: PartReport) -> None:
@@ -115,6 +121,7 @@ class Orchestrator:
         tasks = [live.task for live in self._live.values() if live.task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=5.0)
+        await self._meetings.close()
 
     async def _prepare(self, message: Submit) -> LiveJob:
         """Decide and plan, and write the job's record."""
@@ -168,25 +175,31 @@ class Orchestrator:
         queued = time.monotonic()
         async with self._admission.place(within=seconds_left(live.record.deadline, self._clock.now())):
             began = time.monotonic()
-            execution = self._execution(live)
-            groups = components(live.plan)
-            live.event("start")
-            await asyncio.gather(*(execution.start(group) for group in groups))
-            started = time.monotonic()
-            self._time(live, queue_ms=began - queued, start_ms=started - began)
-            live.started.set_result(None)
-            await self._tell(live, "running")
-            left = seconds_left(live.record.deadline, self._clock.now())
-            reports = await asyncio.gather(*(execution.finish(group, left) for group in groups))
-            self._time(live, run_ms=time.monotonic() - started)
-            live.conclude([report for group in reports for report in group], groups, self._clock.now())
+            self._note_instances(live)
+            async with self._meetings.of(live.plan) as meeting:
+                met = time.monotonic()
+                execution = self._execution(live, meeting)
+                groups = components(live.plan)
+                live.event("start")
+                await asyncio.gather(*(execution.start(group) for group in groups))
+                started = time.monotonic()
+                self._time(live, queue_ms=began - queued, network_ms=met - began, start_ms=started - met)
+                live.started.set_result(None)
+                await self._tell(live, "running")
+                left = seconds_left(live.record.deadline, self._clock.now())
+                reports = await asyncio.gather(*(execution.finish(group, left) for group in groups))
+                self._time(live, run_ms=time.monotonic() - started)
+                live.conclude([report for group in reports for report in group], groups, self._clock.now())
 
-    def _execution(self, live: LiveJob) -> Execution:
+    def _note_instances(self, live: LiveJob) -> None:
+        """Remember which life of each agent is to run its part: another one knows nothing of it."""
         online = self._overview.online()
         for party in live.plan.parties:
             if party in online:
                 live.instances.setdefault(party, online[party].instance)
-        return Execution(live, self._kb, self._config.credentials.key, online, self._clock)
+
+    def _execution(self, live: LiveJob, meeting: Meeting) -> Execution:
+        return Execution(live, self._kb, self._config.credentials.key, meeting, self._clock)
 
     def _stop_early(self, live: LiveJob, error: DynamosError, event: str) -> None:
         if not live.record.state.final:
@@ -232,6 +245,21 @@ class Orchestrator:
             "decision": decision.as_json(),
         }
         await self._kb.log("audit").append(f"orchestrator.{message.job}", record)
+
+
+class WhereTheySay:
+    """Meetings of parties that take streams where they say so: they reach each other as it is."""
+
+    def __init__(self, overview: Overview) -> None:
+        self._overview = overview
+
+    @asynccontextmanager
+    async def of(self, plan: Plan) -> AsyncIterator[Meeting]:
+        online = self._overview.online()
+        yield Announced({party: online[party].address for party in plan.parties if party in online})
+
+    async def close(self) -> None:
+        return
 
 
 def refusal(decision: Decision) -> Refused:
