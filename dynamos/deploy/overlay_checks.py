@@ -65,17 +65,17 @@ def _mtu(profile: Profile, notes: Notes) -> None:
     narrowest = min(profile.links, key=lambda link: link.mtu, default=None)
     carried = narrowest.mtu if narrowest else UNDERLAY_MTU
     where = f"link {narrowest.name!r} carries {carried}" if narrowest else f"the underlay carries {carried}"
-    adds = f"overlay {driver!r} adds {overhead}" if overhead else f"overlay {driver!r} adds nothing"
+    adds = f"overlay {driver!r} adds {f'{overhead} bytes' if overhead else 'nothing'}"
     fits = inner_mtu(driver, carried)
+    if fits < carried - overhead:
+        where = f"takes no packet of more than {fits}"
     if fits < SMALLEST_MTU and narrowest:
         path = ("links", profile.links.index(narrowest), "mtu")
-        message = (
-            f"{adds} bytes to a packet, which leaves {fits} of the mtu {carried}, expected at least {SMALLEST_MTU}"
-        )
+        message = f"{adds} to a packet, which leaves {fits} of the mtu {carried}, expected at least {SMALLEST_MTU}"
         notes.wrong(path, message, f"write at least {SMALLEST_MTU + overhead}, or take another overlay")
     elif asked is not None and asked > fits:
         hint = f"write at most {fits}, or leave it out: it is computed"
-        notes.wrong(("overlay", "mtu"), f"found mtu {asked}: {adds} bytes and {where}, expected at most {fits}", hint)
+        notes.wrong(("overlay", "mtu"), f"found mtu {asked}: {adds} and {where}, expected at most {fits}", hint)
 
 
 def _groups(profile: Profile, notes: Notes, parties: Collection[str] | None) -> None:

@@ -12,8 +12,10 @@ from dynamos.model.values import Value
 
 
 def _network(value: Any) -> Any:
-    if not isinstance(value, str):
+    if isinstance(value, IPv4Network):
         return value
+    if not isinstance(value, str):
+        raise ValueError("expected a range of IPv4 addresses like '10.64.0.0/12'")  # noqa: TRY004  pydantic's word
     try:
         network = IPv4Network(value, strict=False)
     except ValueError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 import jsonschema_rs
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from dynamos.deploy import profiles
-from dynamos.kit.errors import Mistakes
+from dynamos.kit.errors import Mistake, Mistakes
 from dynamos.model.networks import Link
 from dynamos.model.profiles import Profile
 from dynamos.testbed.wanted import wanted
@@ -203,6 +206,55 @@ def test_a_link_says_what_each_way_meets() -> None:
     link = Link.model_validate({"between": ["a", "b"], "delay": "3ms", "loss": "1%", "backward": {"loss": "2%"}})
     assert (link.direction("a").loss, link.direction("b").loss) == (0.01, 0.02)
     assert link.direction("a").delay == link.direction("b").delay == 0.003
+
+
+WHOLE: dict[str, Any] = {
+    "name": "whole",
+    "driver": "namespaces",
+    "marketplace": "aviation",
+    "control": "a",
+    "sites": {
+        "a": {"parties": ["united", "delta", "jetblue"], "nodes": 2},
+        "b": {"parties": ["weather", "registry", "safety-board"], "nodes": {"n": {"address": "192.0.2.1"}}},
+    },
+    "links": [{"between": ["a", "b"], "delay": "3ms", "loss": "1%", "forward": {"rate": "1mbit"}}],
+    "overlay": {"driver": "wireguard", "scope": "group", "mtu": 1400, "options": {"port": "5000"}},
+    "groups": {"g": {"parties": ["united", "weather"]}},
+    "timeline": [{"at": 1, "action": "change", "link": "a-b", "change": {"loss": "2%"}}],
+    "subnets": {"wan": "10.0.0.0/15"},
+    "settings": {"concurrentJobs": 3},
+}
+JUNK = st.one_of(
+    st.none(), st.booleans(), st.integers(-3, 10**7), st.sampled_from(["", "a", "b", "x-y", "9ms", "1%", "10.0.0.0/8"]),
+    st.sampled_from([[], {}, ["a"], ["a", "b"], {"a": 1}, [[]], [{}], {"parties": ["zz"]}, {"between": ["a", "c"]}]),
+)  # fmt: skip
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for step, child in inner for place in places(child, (*path, step)))]
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.sampled_from(places(WHOLE)[1:]), JUNK), min_size=1, max_size=4))
+def test_whatever_is_wrong_is_told_as_mistakes_with_places(tmp_path: Path, changes: list[tuple[Any, Any]]) -> None:
+    whole = copy.deepcopy(WHOLE)
+    for (*above, last), junk in changes:
+        holder: Any = whole
+        for step in above:
+            inside = (
+                step in holder if isinstance(holder, dict) else isinstance(holder, list) and step in range(len(holder))
+            )
+            holder = holder[step] if inside else None
+        if isinstance(holder, dict) or (isinstance(holder, list) and last in range(len(holder))):
+            holder[last] = copy.deepcopy(junk)
+    path = write(tmp_path, "junk.json", json.dumps(whole))
+    told: tuple[Mistake, ...] = ()
+    try:
+        wanted(profiles.validate(path).profile)
+    except Mistakes as wrong:
+        told = wrong.mistakes
+    assert all(":" in mistake.where for mistake in told)
 
 
 def many_sites(count: int) -> dict[str, Any]:

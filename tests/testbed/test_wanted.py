@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import re
 from ipaddress import IPv4Interface, IPv4Network
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dynamos.deploy import profiles
+from dynamos.model.overheads import TRAITS
 from dynamos.model.sites import MOST_NODES
 from dynamos.model.subnets import Subnets
+from dynamos.testbed import overlays
 from dynamos.testbed.addresses import Addresses, Leases, shares
 from dynamos.testbed.items import WORLD, Container, Key, Link, Node, Overlay, Router, Routes
 from dynamos.testbed.overlay_plans import overlay_name, request_overlay
@@ -191,6 +195,13 @@ def test_a_slot_that_was_given_back_is_the_last_to_be_given_out() -> None:
     leases.give_back("b")
     leases.give_back("a")
     assert [leases.take(name) for name in "de"] == [1, 0]
+
+
+def test_the_options_that_drivers_read_are_those_that_profiles_may_set() -> None:
+    modules = Path(overlays.__file__).parent.glob("*.py")
+    read = {name for path in modules for name in re.findall(r"options\.get\(\"(\w+)\"", path.read_text())}
+    assert read
+    assert read <= {name for traits in TRAITS.values() for name in traits.options}
 
 
 def test_names_of_overlays_fit_devices_and_differ() -> None:
