@@ -61,7 +61,7 @@ def _names(profile: Profile, notes: Notes, parties: Iterable[str]) -> None:
     for path, name, what in named:
         host = host_name(name)
         if "-" in (host[0], host[-1]):
-            notes.wrong(path, f"{what} would have the host name {host!r}", "begin and end with a to z or a digit")
+            notes.wrong(path, f"{what} would have the host name {host!r}", "begin and end with a letter or a digit")
         elif host in hosts:
             notes.wrong(path, f"{what} would have the host name of {hosts[host]}", "give each host a name of its own")
         hosts.setdefault(host, what)
