@@ -48,6 +48,7 @@ lock: | $(OWN_UV) ## renew the hashed requirements
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	    --extra local --extra charts pyproject.toml -o requirements/run.txt
 	$(UV) pip compile --quiet --no-deps --generate-hashes --no-emit-index-url --no-header requirements/data.in -o requirements/data.txt
+	$(UV) pip compile --quiet --no-deps --generate-hashes --no-emit-index-url --no-header requirements/node.in -o requirements/node.txt
 
 clean: ## remove what the targets made
 	rm -rf .venv .tools .dynamos .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench-results
