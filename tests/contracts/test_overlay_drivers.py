@@ -256,7 +256,8 @@ def test_a_container_that_is_gone_is_no_obstacle(lab, driver):
     finally:
         passing.destroy()
         networks.take_down(network, members, driver)
-    until("the end of the container", lambda: not changes(before, lab.traces()))
+    until("the end of the container", lambda: passing.name not in lab.nodes["ams"].run(["ip", "netns"]).text)
+    assert changes(before, lab.traces()) == []
 
 
 def _secrets(members):

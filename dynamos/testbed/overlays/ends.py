@@ -58,13 +58,13 @@ def still(host: Host, tests: Sequence[str]) -> list[str]:
     return [f"{host.name}: {line.strip()}" for line in told.splitlines() if line.strip()]
 
 
-def rules(name: str, *chains: str, comment: str = "") -> str:
-    """Give the lines of a script that put a table of these chains in place, at once, whatever was there."""
+def rules(name: str, *chains: str, comment: str = "", inside: str = "") -> str:
+    """Give the lines of a script that put a table of these chains in place, at once, whatever was there. `inside` are
+    words that run a command in another network than the script's."""
     lines = [f'comment "{comment}"'] if comment else []
     lines += [f"chain {chain}" for chain in chains]
-    return scripts.fed(
-        "nft -f -", (f"table inet {name}", f"delete table inet {name}", f"table inet {name} {{", *lines, "}")
-    )
+    batch = (f"table inet {name}", f"delete table inet {name}", f"table inet {name} {{", *lines, "}")
+    return scripts.fed(f"{inside} nft -f -".strip(), batch)
 
 
 def no_rules(name: str) -> str:

@@ -25,7 +25,6 @@ def silent(
     """Send each address packets of `size` bytes that may not be fragmented, and give the names that none came back
     from. What was learnt before of the path is forgotten first."""
     ping = f"ping -n -q -M do -s {size - HEADERS} -c {tries} -i 0.2 -w {within:g} -W {within:g}"
-    lines = [f"{ping} {address} >/dev/null 2>&1 || echo {place} &" for place, address in enumerate(addresses.values())]
-    told = scripts.run(host, "ip route flush cache\n" + "\n".join(lines) + "\nwait\n", within=within + 30).text
-    names = list(addresses)
-    return [names[int(place)] for place in told.split()]
+    lines = [f"{ping} {address} >/dev/null 2>&1 && echo {place} &" for place, address in enumerate(addresses.values())]
+    told = scripts.run(host, "ip route flush cache\n" + "\n".join(lines) + "\nwait\n", within=within + 30).text.split()
+    return [name for place, name in enumerate(addresses) if str(place) not in told]

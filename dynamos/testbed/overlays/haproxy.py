@@ -1,0 +1,107 @@
+"""The configuration of a member's proxy: HAProxy, which ends the container's connections and carries them in TLS. Pure.
+
+One process serves both ways. Its sockets for the container are in the container's network, those for the WAN in the
+node's. A connection's port goes along in the server name of TLS (SNI), as in `8815.bob.net`, so that one port on the
+WAN is enough; a member's certificate stands for `*.bob.net`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+GREETING_PORT = 1
+"""The port of every member at which its proxy says the member's name: for probes."""
+INNER_PORT, STATUS_PORT = 61443, 61442
+"""Ports of the proxy on its loopback address in the container."""
+
+_HEAD = """\
+global
+    maxconn 1000
+    nbthread 1
+    ssl-default-bind-options ssl-min-ver TLSv1.3 no-tls-tickets
+    ssl-default-server-options ssl-min-ver TLSv1.3 no-tls-tickets
+defaults
+    mode tcp
+    option clitcpka
+    option srvtcpka
+    timeout connect 10s
+    timeout client 1h
+    timeout server 1h
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """Another member: its name, its address in the overlay, and where its proxy listens on the WAN."""
+
+    name: str
+    address: str
+    underlay: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A member's own proxy in the overlay `network`.
+
+    `inside` is its loopback address in the container, whose network is called `box`. In `folder` are `me.pem`
+    (certificate and key), `peers.pem`, and `peer-NAME.pem` for each.
+    """
+
+    network: str
+    name: str
+    address: str
+    underlay: str
+    port: int
+    box: str
+    inside: str
+    folder: str
+
+
+def configuration(proxy: Proxy, others: Sequence[Other], version: str) -> str:
+    """Give the whole file. The proxy tells `version` at its status port as soon as it works by this file."""
+    return _HEAD + _status(proxy, version) + _outwards(proxy, others) + (_inwards(proxy) if others else "")
+
+
+def _status(proxy: Proxy, version: str) -> str:
+    return f"""\
+frontend status
+    mode http
+    bind {proxy.inside}:{STATUS_PORT} namespace {proxy.box}
+    http-request return status 200 content-type text/plain string {version}
+"""
+
+
+def _outwards(proxy: Proxy, others: Sequence[Other]) -> str:
+    """Take what the container sends to a peer's address, and connect to that peer's proxy and no other."""
+    choices = "".join(f"    use_backend to-{each.name} if {{ dst {each.address} }}\n" for each in others)
+    ends = "".join(
+        f"backend to-{each.name}\n"
+        f"    server {each.name} {each.underlay}:{each.port} source {proxy.underlay} "
+        f"ssl sni dst_port,concat(.{each.name}.{proxy.network}) verify required "
+        f"crt {proxy.folder}/me.pem ca-file {proxy.folder}/peer-{each.name}.pem\n"
+        for each in others
+    )
+    return f"frontend outwards\n    bind {proxy.inside}:{INNER_PORT} namespace {proxy.box}\n{choices}{ends}"
+
+
+def _inwards(proxy: Proxy) -> str:
+    """Take what peers send, each known by its certificate, and connect to the container at the port that they name."""
+    mine = re.escape(f".{proxy.name}.{proxy.network}")
+    greeting = f"{{ ssl_fc_sni -m beg {GREETING_PORT}. }}"
+    return f"""\
+frontend inwards
+    bind {proxy.underlay}:{proxy.port} ssl verify required crt {proxy.folder}/me.pem ca-file {proxy.folder}/peers.pem
+    tcp-request content reject unless {{ ssl_fc_sni -m reg -i ^[1-9][0-9]{{0,4}}{mine}$ }}
+    tcp-request content switch-mode http if {greeting}
+    tcp-request content set-dst-port ssl_fc_sni,field(1,.)
+    use_backend greeting if {greeting}
+    default_backend container
+backend greeting
+    mode http
+    http-request return status 200 content-type text/plain string {proxy.name}
+backend container
+    server container {proxy.address} namespace {proxy.box} source {proxy.address}
+"""
