@@ -22,13 +22,15 @@ class Traits:
     """What a driver is, machine and installed programs aside.
 
     `layer` is 2, 3 or 4. `overhead` is the most that it adds to a packet, in bytes, over IPv4. `options` are those that
-    a profile may set, each with the pattern of its values.
+    a profile may set, each with the pattern of its values. `largest` is the largest packet that it takes, however much
+    the underlay carries.
     """
 
     layer: int
     encrypts: bool
     overhead: int
     options: Mapping[str, str] = field(default_factory=dict)
+    largest: int = 65535
 
 
 TRAITS: Mapping[DriverName, Traits] = {
@@ -38,8 +40,15 @@ TRAITS: Mapping[DriverName, Traits] = {
     "evpn": Traits(2, encrypts=False, overhead=50, options={"port": _PORT}),
     # 60 over IPv4 (20 + 8 + 32); 80 is what its own tools take, so that an underlay of IPv6 fits as well
     "wireguard": Traits(3, encrypts=True, overhead=80, options={"port": _PORT, "keepalive": _SECONDS}),
-    # IPv4 20, UDP 8, ESP 8, IV 8, padding and trailer up to 17, tag 16 (RFC 4303 and 3948, AES-GCM)
-    "ipsec": Traits(3, encrypts=True, overhead=80, options={"cipher": "aes256gcm16|aes128gcm16|chacha20poly1305"}),
+    # IPv4 20, UDP 8, ESP 8, IV 8, padding and trailer up to 17, tag 16 (RFC 4303 and 3948, AES-GCM); strongSwan's own
+    # ESP reads 1400 bytes of a packet, and no more
+    "ipsec": Traits(
+        3,
+        encrypts=True,
+        overhead=80,
+        options={"cipher": "aes256gcm16|aes128gcm16|chacha20poly1305"},
+        largest=1400,
+    ),
     # IPv4 20, UDP 8, header 16, tag 16
     "nebula": Traits(3, encrypts=True, overhead=60, options={"port": _PORT, "cipher": "aes|chachapoly"}),
     # IPv4 20, TCP 20 (UDP 8), opcode and peer 4, packet number 4, tag 16, length 2
@@ -56,4 +65,5 @@ TRAITS: Mapping[DriverName, Traits] = {
 
 def inner_mtu(driver: DriverName, underlay: int) -> int:
     """Give the largest packet that fits into the overlay where the underlay carries `underlay` bytes."""
-    return underlay - TRAITS[driver].overhead
+    traits = TRAITS[driver]
+    return min(underlay - traits.overhead, traits.largest)
