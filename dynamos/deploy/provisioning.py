@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dynamos.deploy.states import StateFolder, explain, explained, private_folder, write_private
-from dynamos.deploy.units import AUTHORITY, CERTIFICATE, EDGE, JWKS, KEY, LOCALHOST, SIGNER, Places, Unit, units
+from dynamos.deploy.units import AUTHORITY, CERTIFICATE, EDGE, JWKS, KEY, SIGNER, Places, Unit, units
 from dynamos.kit.errors import Conflict, NotFound
+from dynamos.knowledge.leaves import remote_of
 from dynamos.knowledge.permissions import ADMIN, API, ORCHESTRATOR
-from dynamos.middleware.identity.authority import Authority, renewal_due
+from dynamos.middleware.identity.authority import LOCAL_HOSTS, Authority, renewal_due, serves_at
 from dynamos.middleware.identity.tokens import DevelopmentIssuer
 from dynamos.model.marketplaces import Marketplace
 from dynamos.model.profiles import Profile
@@ -39,12 +40,24 @@ class Grounds:
 
     @property
     def bus(self) -> str:
+        """Where the bus is on this machine, for a testbed without networks of its own."""
         return f"tls://{_LOOPBACK}:{self.bus_port}"
 
+    @property
+    def own_networks(self) -> bool:
+        """Whether units live on nodes of their own."""
+        return self.profile.driver != "processes"
+
+    def placed(self, data: Mapping[str, Path] | None = None) -> list[tuple[str, Unit]]:
+        """Give the units in the order of their start, each with its node; agents find their party's data where `data`
+        says."""
+        places = Places(self.folder.root / "units", data or {}, self.bus, self.api_port, self.folder.world)
+        found = units(self.profile, self.marketplace, places)
+        return [(node, unit) for node, each in found.items() for unit in each]
+
     def units(self, data: Mapping[str, Path] | None = None) -> list[Unit]:
-        """Give the units of this machine; agents find their party's data where `data` says."""
-        places = Places(self.folder.root / "units", data or {}, self.bus, self.api_port)
-        return units(self.profile, self.marketplace, places)[LOCALHOST]
+        """Give the units of all nodes."""
+        return [unit for _, unit in self.placed(data)]
 
 
 def prepare_grounds(folder: StateFolder, profile: Profile, marketplace: Marketplace) -> Grounds:
@@ -61,14 +74,16 @@ def certify(grounds: Grounds) -> None:
     Raises Conflict where the state is another marketplace's, BadInput and Full for the folder itself.
     """
     folder = grounds.folder
-    names = (ADMIN, *(unit.name for unit in grounds.units()))
+    all_units = grounds.units()
     with explained(folder.root):
         authority = _authority(folder, grounds.marketplace.name)
         _issuer(folder, grounds.marketplace)
-        for name in names:
-            private_folder(folder.unit(name))
-            _certify(authority, name, folder.unit(name))
-        _forget_others(folder, set(names))
+        _certify(authority, ADMIN, folder.unit(ADMIN))
+        for unit in all_units:
+            _certify(authority, unit.name, folder.unit(unit.name), unit.hosts)
+            for other in unit.speaks_for:
+                _certify(authority, remote_of(other), folder.unit(unit.name) / remote_of(other))
+        _forget_others(folder, {ADMIN, *(unit.name for unit in all_units)})
 
 
 def configure(grounds: Grounds, data: Mapping[str, Path]) -> None:
@@ -162,10 +177,12 @@ def _issuer(folder: StateFolder, marketplace: Marketplace) -> DevelopmentIssuer:
     return issuer
 
 
-def _certify(authority: Authority, name: str, folder: Path) -> None:
+def _certify(authority: Authority, name: str, folder: Path, hosts: tuple[str, ...] = ()) -> None:
+    """Give a unit its certificate, unless it has one that is good for these addresses too and for long enough."""
+    private_folder(folder)
     held = all((folder / file).exists() for file in (CERTIFICATE, KEY, AUTHORITY))
-    if not held or renewal_due(folder / CERTIFICATE):
-        authority.issue(name, folder)
+    if not held or renewal_due(folder / CERTIFICATE) or not serves_at(folder / CERTIFICATE, hosts):
+        authority.issue(name, folder, hosts=(*LOCAL_HOSTS, *hosts))
 
 
 def _forget_others(folder: StateFolder, names: set[str]) -> None:

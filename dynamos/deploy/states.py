@@ -21,6 +21,7 @@ from dynamos.kit.errors import BadInput, Broken, DynamosError, Full, NotFound, U
 from dynamos.model.values import Name, Value
 
 PRIVATE = 0o700
+WORLD = "world"
 
 
 class Phase(StrEnum):
@@ -93,6 +94,11 @@ class StateFolder:
     @property
     def issuer(self) -> Path:
         return self.root / "issuer"
+
+    @property
+    def world(self) -> Path:
+        """Where the testbed's world has its files, if it has one."""
+        return self.root / WORLD
 
     def unit(self, name: str) -> Path:
         """Give the folder of one unit; nothing of another unit is in it."""

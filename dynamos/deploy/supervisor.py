@@ -33,7 +33,8 @@ LIBRARIES = (
     "numpy", "pyarrow", "pyarrow.compute", "pyarrow.acero", "pyarrow.flight", "duckdb", "sqlglot",
     "dateutil.relativedelta", "dynamos.services.sql_query", "dynamos.services.sql_anonymize",
     "dynamos.services.sql_aggregate", "dynamos.services.sql_algorithm", "dynamos.services.sql_graph", "joserfc.jws",
-    "nats", "opentelemetry.sdk.trace", "dynamos.middleware.agent.main", "dynamos.middleware.orchestrator.main", "httpx",
+    "nats", "opentelemetry.sdk.trace", "dynamos.testbed.scopes", "dynamos.middleware.agent.main",
+    "dynamos.middleware.orchestrator.main", "httpx",
     "fastapi", "uvicorn", "dynamos.middleware.api.main",
 )  # fmt: skip
 
@@ -44,11 +45,17 @@ _LOOK_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What is to run, once the folder holds everything that it needs."""
+    """What is to run, once the folder holds everything that it needs.
+
+    `check` is called every second or two, and raises where what the programs live in has ended; `clear` removes that,
+    after they have.
+    """
 
     marketplace: str
     programs: tuple[Program, ...]
     open: bool = False
+    check: Callable[[], None] = lambda: None
+    clear: Callable[[], None] = lambda: None
 
 
 Prepare = Callable[[StateFolder, Path], Prepared]
@@ -76,6 +83,7 @@ class Supervisor:
         self._began = time.monotonic()
         self._stop_asked = False
         self._processes: Processes | None = None
+        self._prepared: Prepared | None = None
         self._status = TestbedStatus(
             testbed=folder.root.name,
             marketplace=folder.root.name,
@@ -92,7 +100,7 @@ class Supervisor:
             signal.signal(number, self._ask_to_stop)
         self._say(phase=Phase.STARTING)
         try:
-            prepared = self._prepare(self._folder, Path(self._status.profile))
+            prepared = self._prepared = self._prepare(self._folder, Path(self._status.profile))
             self._say(marketplace=prepared.marketplace, open=prepared.open)
             self._processes = Processes(prepared.programs, changed=self._say, patience=self._patience)
             self._start(self._processes)
@@ -137,9 +145,11 @@ class Supervisor:
             if not self._folder.lock.exists():
                 logger.warning("testbed.removed", extra={"folder": str(self._folder.root)})
                 break
+            if self._prepared:
+                self._prepared.check()
         logger.info("testbed.stopping")
         self._say(phase=Phase.STOPPING)
-        processes.stop()
+        self._end(processes)
         self._say(phase=Phase.STOPPED)
         logger.info("testbed.stopped")
 
@@ -149,9 +159,15 @@ class Supervisor:
         facts = {**error.as_dict(), "kind": error.code}
         if self._processes:
             self._say(phase=Phase.STOPPING, error=facts)
-            self._processes.stop()
+            self._end(self._processes)
         self._say(phase=Phase.FAILED, error=facts)
         raise error
+
+    def _end(self, processes: Processes) -> None:
+        """Stop the programs, then remove what they lived in."""
+        processes.stop()
+        if self._prepared:
+            self._prepared.clear()
 
     def _ask_to_stop(self, *_: object) -> None:
         self._stop_asked = True

@@ -59,7 +59,7 @@ def take_down(folder: StateFolder, *, within: float = DOWN_SECONDS) -> bool:
     if was_up:
         _end_supervisor(_holder(folder, within), within=within)
         status = folder.read_status()
-    left = _end_leftovers(status)
+    left = _end_leftovers(folder, status)
     if status and status.phase not in (Phase.STOPPED, Phase.FAILED):
         units = tuple(unit.model_copy(update={"phase": Phase.STOPPED, "pid": None}) for unit in status.units)
         folder.write_status(status.model_copy(update={"phase": Phase.STOPPED, "units": units}))
@@ -174,11 +174,17 @@ def _end_supervisor(pid: int, *, within: float) -> None:
     raise TimedOut(f"the supervisor {pid} did not end within {within:g} s of being killed")
 
 
-def _end_leftovers(status: TestbedStatus | None) -> bool:
-    """Kill units that are still there, and tell whether there were any."""
-    found = False
+def _end_leftovers(folder: StateFolder, status: TestbedStatus | None) -> bool:
+    """Kill units that are still there, and the world that they lived in; tell whether there were any."""
+    found = folder.world.exists() and _end_world(folder)
     for unit in status.units if status else ():
         if unit.pid and unit.born and born(unit.pid) == unit.born:
             end_group(unit.pid)
             found = True
     return found
+
+
+def _end_world(folder: StateFolder) -> bool:
+    from dynamos.deploy.networks import end_world  # noqa: PLC0415  most testbeds have none
+
+    return end_world(folder)

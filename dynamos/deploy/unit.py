@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from dynamos.deploy.logs import log_json
 from dynamos.deploy.states import explain
 from dynamos.kit.errors import BadInput, Broken, DynamosError
-from dynamos.middleware.configs import AgentConfig, ApiConfig, OrchestratorConfig, UnitConfig
+from dynamos.middleware.configs import AgentConfig, ApiConfig, HelperConfig, OrchestratorConfig, UnitConfig
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +27,7 @@ ROLES: dict[str, tuple[str, type[UnitConfig]]] = {
     "orchestrator": ("dynamos.middleware.orchestrator.main", OrchestratorConfig),
     "agent": ("dynamos.middleware.agent.main", AgentConfig),
     "api": ("dynamos.middleware.api.main", ApiConfig),
+    "network": ("dynamos.testbed.scopes", HelperConfig),
 }
 
 

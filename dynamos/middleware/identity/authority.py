@@ -158,6 +158,13 @@ def renewal_due(certificate: Path, *, clock: Clock | None = None) -> bool:
     return loaded.not_valid_after_utc - (clock or SystemClock()).now() < RENEW_BEFORE
 
 
+def serves_at(certificate: Path, hosts: Iterable[str]) -> bool:
+    """Tell whether a unit's certificate is good for all these addresses and host names."""
+    loaded = x509.load_pem_x509_certificate(files.read(certificate, what="certificate"))
+    names = loaded.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return {_general_name(host) for host in hosts} <= set(names)
+
+
 def _check_name(name: str) -> None:
     try:
         _NAME.validate_python(name)
