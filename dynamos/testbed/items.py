@@ -105,13 +105,14 @@ class Routes(Item):
 
 
 class Node(Item):
-    """A machine at a site. `gateway` is its router's address, empty where the network is not ours; `containers` is the
-    network of the containers on it."""
+    """A machine at a site. `gateway` is its router's address, empty where the network is not ours; `mtu` is that of its
+    way to the router; `containers` is the network of the containers on it."""
 
     kind = "node"
     site: str
     address: str
     gateway: str
+    mtu: int
     containers: str
 
     def needs(self) -> frozenset[Key]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
 
 from dynamos.kit.errors import Mistake, NotFound, Unavailable
 from dynamos.testbed import items as wanted
-from dynamos.testbed.boxes import Box
 from dynamos.testbed.containers import Container
+from dynamos.testbed.fabrics import Fabric, WanFabric
 from dynamos.testbed.facts import Facts
 from dynamos.testbed.items import WORLD, Item, Key, Overlay, Seat
 from dynamos.testbed.journals import Journal
@@ -24,38 +23,15 @@ JOURNAL = "items"
 _AT_ONCE, _LOOKERS = 8, 16
 
 
-class Wan(Protocol):
-    """What joins the sites of a world: routers, links between them, their routes, and the cables of nodes.
-
-    All calls are idempotent, as those of a ground.
-    """
-
-    def look(self, known: Mapping[Key, Item]) -> Facts:
-        """Tell what there is of those routers, links and routes that are known, as they are."""
-        ...
-
-    def make(self, *items: Item) -> None: ...
-
-    def change(self, before: Item, after: Item) -> None: ...
-
-    def remove(self, item: Item) -> None: ...
-
-    def plug(self, node: Box, item: wanted.Node) -> None:
-        """Join a node to its site's router, with its address, and its way to everything by the router's."""
-        ...
-
-    def plugged(self, node: Box, item: wanted.Node) -> bool:
-        """Tell whether the node is joined to its site's router as it should be."""
-        ...
-
-
 class NamespacesGround:
-    """A world in a folder. `wan` gives what joins its sites; `show` are folders of this machine that its nodes see,
-    read-only. What is done is written into a journal, so that an interruption anywhere is noticed."""
+    """A world in a folder. `show` are folders of this machine that its nodes see, read-only; `fabric` gives what joins
+    its sites. What is done is written into a journal, so that an interruption anywhere is noticed."""
 
-    def __init__(self, folder: Path, wan: Callable[[World], Wan], *, show: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, folder: Path, *, show: Sequence[Path] = (), fabric: Callable[[World], Fabric] = WanFabric
+    ) -> None:
         self._folder = folder
-        self._wan = wan
+        self._fabric = fabric
         self._show = show
         self._journal = Journal(folder / JOURNAL)
 
@@ -70,15 +46,15 @@ class NamespacesGround:
 
     def _examined(self, world: World, known: Mapping[Key, Item], broken: dict[Key, str]) -> Facts:
         """Tell what of the known items is there, as it is."""
-        wan = self._wan(world)
-        told = wan.look({key: item for key, item in known.items() if key.kind in ("router", "link", "routes")})
+        fabric = self._fabric(world)
+        told = fabric.look()
         found = {WORLD: known[WORLD], **told.items}
         nodes = {node.name: node for node in world.nodes()}
         containers = {box.name for node in nodes.values() for box in node.containers()}
         for key, item in known.items():
             if isinstance(item, wanted.Node) and key.name in nodes:
                 found[key] = item
-                if not wan.plugged(nodes[key.name], item):
+                if not fabric.plugged(nodes[key.name], item):
                     broken.setdefault(key, "it is not joined to its router")
             elif isinstance(item, wanted.Container) and key.name in containers:
                 found[key] = item
@@ -95,7 +71,7 @@ class NamespacesGround:
             self._journal.begin(item)
         world = self._world()
         if items[0].kind in ("router", "link", "routes"):
-            self._wan(world).make(*items)
+            self._fabric(world).make(*items)
         else:
             with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="make") as pool:
                 for made in [pool.submit(self._make, world, item) for item in items]:
@@ -106,7 +82,7 @@ class NamespacesGround:
     def _make(self, world: World, item: Item) -> None:
         match item:
             case wanted.Node():
-                self._wan(world).plug(world.node(item.name, item.site), item)
+                self._fabric(world).plug(world.node(item.name, item.site), item)
             case wanted.Container():
                 _node(world, item.node).container(item.name)
             case Overlay():
@@ -123,7 +99,7 @@ class NamespacesGround:
                 networks.take_down(_network(after), _members(world, leaving), driver(after.driver), rest=rest)
             self._join(world, after, stays)
         else:
-            self._wan(world).change(before, after)
+            self._fabric(world).change(before, after)
         self._journal.done(after)
 
     def remove(self, item: Item) -> None:
@@ -144,7 +120,7 @@ class NamespacesGround:
             case Overlay():
                 networks.take_down(_network(item), _members(world, item.seats), driver(item.driver))
             case _:
-                self._wan(world).remove(item)
+                self._fabric(world).remove(item)
         self._journal.forget(item.key)
 
     def _make_world(self, item: wanted.World) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from dynamos.model import networks
+from dynamos.model.networks import UNDERLAY_MTU
 from dynamos.model.profiles import Profile
 from dynamos.model.sites import Site, host_name
 from dynamos.testbed.addresses import Addresses, bare
@@ -48,7 +49,7 @@ def wanted(profile: Profile) -> Wanted:
     order = {site: index for index, site in enumerate(profile.sites)}
     items: list[Item] = list(_network(profile, plan, order)) if profile.driver == "namespaces" else []
     for site in profile.sites.values():
-        items += _nodes(plan, order[site.name], site, own=profile.driver == "namespaces")
+        items += _nodes(profile, plan, order[site.name], site)
     for site in profile.sites.values():
         items += _containers(plan, order[site.name], site)
     found = Wanted(profile.name, profile.driver, {item.key: item for item in items})
@@ -103,14 +104,17 @@ def _networks(profile: Profile, plan: Addresses, index: int, site: str) -> list[
     return found
 
 
-def _nodes(plan: Addresses, index: int, site: Site, *, own: bool) -> Iterator[Node]:
-    """Give the site's nodes; `own` where their addresses are ours to give."""
+def _nodes(profile: Profile, plan: Addresses, index: int, site: Site) -> Iterator[Node]:
+    """Give the site's nodes. What joins them to their router carries whatever any link does."""
+    own = profile.driver == "namespaces"
+    mtu = max([UNDERLAY_MTU, *(link.mtu for link in profile.links)])
     for number, node in enumerate(site.nodes.values()):
         yield Node(
             name=host_name(node.name),
             site=site.name,
             address=plan.node(index, number) if own else node.address,
             gateway=bare(plan.router(index)) if own else "",
+            mtu=mtu,
             containers=str(plan.containers(index, number)),
         )
 

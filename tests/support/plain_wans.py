@@ -11,6 +11,8 @@ from dynamos.testbed import items
 from dynamos.testbed.boxes import Box
 from dynamos.testbed.facts import Facts
 from dynamos.testbed.items import Item, Key, Link, Router, Routes
+from dynamos.testbed.journals import Journal
+from dynamos.testbed.namespaced import JOURNAL
 from dynamos.testbed.nodes import Node
 from dynamos.testbed.worlds import World
 
@@ -23,7 +25,8 @@ class PlainWan:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def look(self, known: Mapping[Key, Item]) -> Facts:
+    def look(self) -> Facts:
+        known = Journal(self._world.folder / JOURNAL).read()[0]
         routers = {node.name: node for node in self._world.nodes() if node.name.startswith("router-")}
         found: dict[Key, Item] = {}
         for key, item in known.items():
@@ -86,7 +89,7 @@ class PlainWan:
         router, device = self._router(item.site), _device(item.name)
         if not _has(node, "wan0"):
             router.run(["ip", "link", "del", device], check=False)
-            self._world.wire(node, "wan0", router, device)
+            self._world.wire(node, "wan0", router, device, mtu=item.mtu)
         router.run(["ip", "link", "set", device, "master", "lan"])
         node.run(["ip", "addr", "replace", item.address, "dev", "wan0"])
         node.run(["ip", "route", "replace", "default", "via", item.gateway])

@@ -4,6 +4,7 @@ leads to what is wanted."""
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 from dynamos.kit.errors import Unavailable
 from dynamos.model.networks import Fault
 from dynamos.testbed import apply
+from dynamos.testbed.fabrics import WanFabric
 from dynamos.testbed.facts import Facts
 from dynamos.testbed.faults import faulted
 from dynamos.testbed.grounds import Ground
@@ -39,7 +41,8 @@ from support.worlds_of_profiles import wanted_of
 from dynamos.testbed import apply
 from dynamos.testbed.namespaced import NamespacesGround
 state = wanted_of(overlay={"driver": "vxlan"})
-apply.up(NamespacesGround(Path(sys.argv[2]), PlainWan), state, lambda step: print(step.number, step.action, flush=True))
+ground = NamespacesGround(Path(sys.argv[2]), fabric=PlainWan)
+apply.up(ground, state, lambda step: print(step.number, step.action, flush=True))
 """
 
 
@@ -48,7 +51,11 @@ class Stopped(BaseException):
 
 
 @pytest.fixture(
-    params=["memory", pytest.param("namespaces", marks=[pytest.mark.testbed, pytest.mark.xdist_group("testbed")])]
+    params=[
+        "memory",
+        pytest.param("namespaces", marks=[pytest.mark.testbed, pytest.mark.xdist_group("testbed")]),
+        pytest.param("wan", marks=[pytest.mark.testbed, pytest.mark.xdist_group("testbed")]),
+    ]
 )
 def ground(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ground]:
     if request.param == "memory":
@@ -56,11 +63,16 @@ def ground(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ground]:
         return
     if os.geteuid() != 0:
         pytest.skip("needs root")
-    made = NamespacesGround(tmp_path / "testbed", PlainWan)
+    fabric = {"namespaces": PlainWan, "wan": WanFabric}[request.param]
+    made = NamespacesGround(tmp_path / "testbed", fabric=fabric)
     try:
-        World.create(tmp_path / "probe", "probe").kill()
+        probe = World.create(tmp_path / "probe", "probe")
     except Unavailable as error:
         pytest.skip(str(error))
+    netem = probe.run(["tc", "qdisc", "add", "dev", "lo", "root", "netem"], check=False).code == 0
+    probe.kill()
+    if request.param == "wan" and not netem and not shutil.which("linux.uml"):
+        pytest.skip("nothing here delays packets: neither the kernel's netem nor user-mode-linux")
     yield made
     if world := World.find(tmp_path / "testbed"):
         world.kill()
