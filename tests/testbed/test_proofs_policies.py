@@ -50,8 +50,14 @@ def test_members_of_an_overlay_reach_each_other_in_every_way():
 def test_edges_are_all_that_is_allowed_and_lead_one_way():
     one = overlay("one", 1, "ann", "bea", "cid")
     found = allowed(one, edges={"one": (Edge("ann", "bea", 8815), Edge("bea", "cid"))})
-    assert {each for each in found if each[0] == "ann"} == {("ann", "bea", "tcp", 8815)}
-    assert {each[:2] for each in found} == {("ann", "bea"), ("bea", "cid")}
+    by_tcp = {each for each in found if each[2] == "tcp"}
+    assert by_tcp == {("ann", "bea", "tcp", 8815), ("bea", "cid", "tcp", 8815), ("bea", "cid", "tcp", 9)}
+    assert {each[:2] for each in found if each[2] == "udp"} == {("bea", "cid")}
+
+
+def test_probes_pass_between_members_also_where_no_edge_is():
+    found = allowed(overlay("one", 1, "ann", "bea"), edges={"one": ()})
+    assert found == {("ann", "bea", "icmp", 0), ("bea", "ann", "icmp", 0)}
 
 
 def test_an_overlay_of_connections_carries_neither_datagrams_nor_pings():

@@ -16,13 +16,13 @@ from dynamos.testbed.hosts import Host
 from dynamos.testbed.items import Overlay, Seat
 from dynamos.testbed.proofs import programs
 from dynamos.testbed.proofs.captures import Seen, Spot, captured
+from dynamos.testbed.proofs.policies import Edge
 from dynamos.testbed.proofs.programs import started, together
 
 Verdict = Literal["ok", "plaintext", "unseen", "undelivered"]
 
 EXCHANGE, TIMES = 8815, 1024
-"""The port that a canary is sent to where nobody serves it, and how often the text is in what is sent."""
-_OTHER = 8816
+"""The port that a canary is sent to, and how often the text is in what is sent."""
 _PATIENCE = 20.0
 _SHOWN = 20
 
@@ -98,31 +98,44 @@ class _Canary:
         return len(self.text) * TIMES
 
 
-def canaries(overlays: Sequence[Overlay], hosts: Mapping[str, Host], spots: Sequence[Spot]) -> Canaries:
+def canaries(
+    overlays: Sequence[Overlay],
+    hosts: Mapping[str, Host],
+    spots: Sequence[Spot],
+    edges: Mapping[str, Sequence[Edge]] | None = None,
+) -> Canaries:
     """Send a canary both ways between every two members of each overlay that are on different nodes, and look for them
-    at these spots."""
-    birds = tuple(_birds(overlays, hosts))
+    at these spots. In an overlay that has `edges`, only these are flown.
+
+    Where somebody serves the port already, the canary is the name that a client of TLS asks for, in the open.
+    """
+    birds = tuple(_birds(overlays, hosts, edges or {}))
     if not birds:
         return Canaries(())
     targets = list(dict.fromkeys(bird.target.container for bird in birds))
-    listening = [(hosts[name], {"ports": [("tcp", EXCHANGE), ("tcp", _OTHER)]}) for name in targets]
+    listening = [(hosts[name], {"ports": [("tcp", EXCHANGE)]}) for name in targets]
     with started("listen", listening) as listeners:
-        ports = {program.host.name: _OTHER if "busy tcp" in program.told() else EXCHANGE for program in listeners}
+        busy = {program.host.name for program in listeners if "busy" in program.told()}
         with captured(spots, [bird.text for bird in birds]) as capture:
-            arrived = _fly(birds, hosts, ports)
+            arrived = _fly(birds, hosts, busy)
     return Canaries(tuple(_sighting(bird, bird.token in arrived, capture.seen) for bird in birds))
 
 
-def _birds(overlays: Sequence[Overlay], hosts: Mapping[str, Host]) -> Iterator[_Canary]:
+def _birds(
+    overlays: Sequence[Overlay], hosts: Mapping[str, Host], edges: Mapping[str, Sequence[Edge]]
+) -> Iterator[_Canary]:
     for overlay in overlays:
-        seats = [seat for seat in overlay.seats if seat.container in hosts]
-        for source in seats:
-            for target in seats:
-                if source.node != target.node:
-                    yield _Canary(overlay, source, target, secrets.token_hex(8), f"canary-{secrets.token_hex(16)}")
+        seats = {seat.container: seat for seat in overlay.seats if seat.container in hosts}
+        pairs = [(source, target) for source in seats for target in seats if source != target]
+        if overlay.name in edges:
+            pairs = [(edge.source, edge.target) for edge in edges[overlay.name]]
+        for source, target in pairs:
+            if {source, target} <= seats.keys() and seats[source].node != seats[target].node:
+                token, text = secrets.token_hex(8), f"canary-{secrets.token_hex(16)}"
+                yield _Canary(overlay, seats[source], seats[target], token, text)
 
 
-def _fly(birds: Sequence[_Canary], hosts: Mapping[str, Host], ports: Mapping[str, int]) -> set[str]:
+def _fly(birds: Sequence[_Canary], hosts: Mapping[str, Host], busy: set[str]) -> set[str]:
     """Send all canaries, and give the tokens of those that arrived whole."""
 
     def fly(source: str) -> set[str]:
@@ -131,16 +144,17 @@ def _fly(birds: Sequence[_Canary], hosts: Mapping[str, Host], ports: Mapping[str
             {
                 "address": bird.target.address,
                 "protocol": "tcp",
-                "port": ports[bird.target.container],
+                "port": EXCHANGE,
                 "token": bird.token,
                 "text": bird.text,
                 "times": TIMES,
+                "tls": bird.target.container in busy,
             }
             for bird in own
         ]
         spec = {"patience": _PATIENCE, "knocks": knocks}
         told = programs.answers(hosts[source], "knock", spec, within=_PATIENCE + 60.0)
-        return {bird.token for bird, answer in zip(own, told, strict=True) if answer == str(bird.size)}
+        return {bird.token for bird, answer in zip(own, told, strict=True) if answer in (str(bird.size), "tls")}
 
     sources = list(dict.fromkeys(bird.source.container for bird in birds))
     return {token for arrived in together(fly, sources) for token in arrived}
@@ -156,7 +170,7 @@ def _sighting(bird: _Canary, delivered: bool, seen: Sequence[Seen]) -> Sighting:
         target=bird.target.container,
         delivered=delivered,
         seen={each.spot: each.found[bird.text] for each in seen},
-        sent=bird.size,
+        sent=len(bird.text),
         bytes=max((each.bytes for each in seen), default=0),
         missed=sum(each.missed for each in seen),
     )

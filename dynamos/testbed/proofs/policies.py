@@ -58,8 +58,9 @@ class Situation:
 
     `containers` give the node that each is on; `live` are the overlays that are there, `gone` those that were there or
     will be: nothing answers at their addresses. `places` are addresses of the sites (nodes, routers) by name. `edges`
-    of an overlay that has some are all that is permitted in it; one that is absent is open to its members. `control`
-    is what containers may reach outside of their overlays. `outsiders` are further hosts on the underlay.
+    of an overlay are all that is permitted in it, but for probes (see `testbed.edges`); one that is absent is open to
+    its members. `control` is what containers may reach outside of their overlays. `outsiders` are further hosts on the
+    underlay.
     """
 
     containers: Mapping[str, str]
@@ -99,8 +100,6 @@ def _ways(exchange: int, other: int) -> tuple[tuple[Protocol, int], ...]:
 def _between(situation: Situation, exchange: int, other: int) -> Iterator[Expectation]:
     for overlay in (*situation.live, *situation.gone):
         for seat in overlay.seats:
-            if seat.container not in situation.containers:
-                continue
             for source in situation.containers:
                 if source == seat.container:
                     continue
@@ -112,14 +111,14 @@ def _between(situation: Situation, exchange: int, other: int) -> Iterator[Expect
 def _verdict(situation: Situation, overlay: Overlay, flow: Flow) -> tuple[bool, str]:
     """Tell whether a container may reach another one in an overlay, and why."""
     if overlay not in situation.live:
-        return False, f"there is no overlay {overlay.name}"
+        return False, f"{overlay.name} is not there"
     seats = {seat.container for seat in overlay.seats}
     if flow.source not in seats:
         return False, f"{flow.source} is not in {overlay.name}"
     if TRAITS[overlay.driver].layer == _CONNECTIONS and flow.protocol != "tcp":
         return False, f"{overlay.driver} carries connections only"
     edges = situation.edges.get(overlay.name)
-    if edges is None:
+    if edges is None or flow.protocol == "icmp":
         return True, f"both are in {overlay.name}"
     own = [edge for edge in edges if (edge.source, edge.target) == (flow.source, flow.target)]
     if any(edge.permits(flow.protocol, flow.port) for edge in own):
@@ -147,8 +146,6 @@ def _outside(situation: Situation, exchange: int, other: int) -> Iterator[Expect
 def _underlay(situation: Situation, exchange: int, other: int) -> Iterator[Expectation]:
     for overlay in (*situation.live, *situation.gone):
         for seat in overlay.seats:
-            if seat.container not in situation.containers:
-                continue
             for node in (*situation.nodes, *situation.outsiders):
                 for protocol, port in (("tcp", exchange), ("udp", other), ("icmp", 0)):
                     flow = Flow(node, seat.container, seat.address, protocol, port)  # type: ignore[arg-type]

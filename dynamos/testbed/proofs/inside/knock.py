@@ -1,8 +1,9 @@
 """Knocks at many addresses at once, several times each until somebody answers, and prints what came of it.
 
 Standard input is JSON: `patience` in seconds and `knocks`: each has `address`, `protocol` (tcp, udp, icmp), `port`,
-`token`, `text` with `times` (the payload, over and over) and `tls` where somebody is there who speaks TLS and not
-`listen`. Prints a list of one text each: empty where nobody answered, else what did.
+`token`, `text` with `times` (the payload, over and over), and `tls` where somebody is there who speaks TLS and not
+`listen`: who is asked for the name `text` gives some answer then. Prints a list of one text each: empty where nobody
+answered, else what did.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Knock:
         self._to = (spec["address"], int(spec["port"]))
         self._token = spec["token"]
         self._tls = bool(spec.get("tls"))
+        self._name = spec.get("text", "")
         body = spec.get("text", "").encode() * int(spec.get("times", 1))
         self._message = f"{self._token} {len(body)}\n".encode() + body
         self._left = b""
@@ -57,7 +59,7 @@ class Knock:
         if code not in (0, errno.EINPROGRESS):
             self._failed(code)
         elif self.protocol == "tcp":
-            self._left = _hello() if self._tls else self._message
+            self._left = _hello(self._name) if self._tls else self._message
         else:
             self.again()
 
@@ -109,14 +111,15 @@ class Knock:
             self.failed = errno.errorcode.get(code or 0, "failed")
 
 
-def _hello() -> bytes:
-    """Give the first words of a client of TLS."""
+def _hello(name: str) -> bytes:
+    """Give the first words of a client of TLS who looks for that name; it stands there in the open."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     with suppress(ssl.SSLWantReadError):
-        context.wrap_bio(incoming, outgoing).do_handshake()
+        context.wrap_bio(incoming, outgoing, server_hostname=name or None).do_handshake()
     return outgoing.read()
 
 
