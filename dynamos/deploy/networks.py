@@ -31,6 +31,7 @@ class World:
     def __init__(self, folder: StateFolder, profile: Profile) -> None:
         self._folder = folder
         self._profile = profile
+        self._seen = 0
 
     def bring_up(self) -> None:
         """Make what the profile says. Raises what it cannot be made for. To be done in a process of its own, for it
@@ -38,14 +39,18 @@ class World:
         apply.up(NamespacesGround(self._folder.world), wanted(self._profile))
 
     def check(self) -> None:
-        """Raise Unavailable where the world has ended."""
-        if Namespaces.find(self._folder.world) is None:
+        """Raise Unavailable where the world has ended, or is another one than before."""
+        found = Namespaces.find(self._folder.world)
+        self._seen = self._seen or (found.pid if found else 0)
+        if found is None or found.pid != self._seen:
             where = str(self._folder.world)
             raise Unavailable("the world of this testbed has ended", where=where, hint="dynamos up makes another one")
 
     def clear(self) -> None:
-        """End the world and everything in it. Does nothing where there is none."""
-        end_world(self._folder)
+        """End the world and everything in it. Does nothing where there is none, or another testbed's in its place."""
+        found = Namespaces.find(self._folder.world)
+        if found and self._seen in (0, found.pid):
+            end_world(self._folder)
 
     def place(self, node: str, *, reads: Reads = tuple, writes: Iterable[Path] = ()) -> AtNode:
         """Give the place of a program on a node, with these folders of this machine. What it reads is asked for when it

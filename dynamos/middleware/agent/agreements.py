@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from pydantic import ValidationError
@@ -22,8 +23,7 @@ async def seed(kb: KnowledgeBase, agreement: Agreement) -> tuple[Agreement, int]
     What an admin changed through the API stays until somebody edits the file.
     """
     shelf, store = agreements_of(kb, agreement.name), kb.store(bucket_of(agreement.name))
-    current = await shelf.get(agreement.name)
-    last = await store.get(SEED)
+    current, last = await asyncio.gather(shelf.get(agreement.name), store.get(SEED))
     seeded = {"digest": agreement.digest()}
     if current is not None and current.value is not None and last is not None and last.value == seeded:
         return current.value, current.revision

@@ -113,13 +113,16 @@ async def _agent(
     """Put the agent together from its parts, its agreement and its catalogue."""
     clock = SystemClock()
     data_sets = await discover(config.party, config.data_sets, config.data)
-    for name, data_set in data_sets.items():
-        await catalogue_of(kb, config.name).put(name, data_set)
-    agreement, revision = await agreements.seed(kb, config.agreement)
+    spent = SpentGrants(kb.store(bucket_of(config.name)), clock=clock)
+    catalogue = catalogue_of(kb, config.name)
+    # All at once: the hub may be far away.
+    (agreement, revision), *_ = await asyncio.gather(
+        agreements.seed(kb, config.agreement),
+        spent.prune(),
+        *(catalogue.put(name, data_set) for name, data_set in data_sets.items()),
+    )
     policy = Policy(agreement, revision, data_sets)
     requestors = Requestors(config.api, open=config.settings.open, clock=clock)
-    spent = SpentGrants(kb.store(bucket_of(config.name)), clock=clock)
-    await spent.prune()
     gatekeeper = Gatekeeper(
         config,
         engine=BuiltIn(),
