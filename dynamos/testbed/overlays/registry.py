@@ -13,6 +13,7 @@ from dynamos.testbed.overlays.drivers import Driver
 _WHERE: Mapping[DriverName, str] = {
     "none": "routed:Routed",
     "vxlan": "vxlan:Vxlan",
+    "evpn": "evpn:Evpn",
     "mtls": "mtls:MutualTls",
     "wireguard": "wireguard:Wireguard",
     "nebula": "nebula:Nebula",
