@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -177,6 +178,7 @@ class SiteNetworks:
                 passed = woven.rules[party].passed()
             self._driver.leave(woven.network, member)
             woven.boxes[party].destroy()
+            shutil.rmtree(woven.boxes[party].folder, ignore_errors=True)
             return party, passed, self._driver.verify_gone(woven.network, member)
 
         for party, member in woven.members.items():
@@ -219,6 +221,8 @@ class SiteNetworks:
         addresses = self._neighbours(party)
         ways = ways_of(grant.part, addresses)
         _check_addresses(grant, addresses)
+        if party not in self._rules:
+            await self._lay(party)
         async with self._laying:
             await self._run(lambda: self._rules[party].open(grant.job, ways))
         seats = self._seats(party)
@@ -227,9 +231,12 @@ class SiteNetworks:
     async def shut(self, party: str, job: str) -> Passed:
         if self._profile.overlay.scope == "request":
             return Passed()  # counted when the network goes, and it goes with the job
+        rules = self._rules.get(party)
+        if rules is None:
+            return Passed()
         async with self._laying:
-            await self._run(lambda: self._rules[party].shut(job))
-        return await self._run(self._rules[party].passed)
+            await self._run(lambda: rules.shut(job))
+        return await self._run(rules.passed)
 
     async def _open_of_job(self, party: str, grant: Grant) -> Given:
         """Give the container of a part. Its ways are open already; they are those of the plan that it is granted."""

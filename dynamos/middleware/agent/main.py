@@ -115,13 +115,10 @@ async def _agent(
     data_sets = await discover(config.party, config.data_sets, config.data)
     spent = SpentGrants(kb.store(bucket_of(config.name)), clock=clock)
     catalogue = catalogue_of(kb, config.name)
-    # All at once: the hub may be far away.
-    (agreement, revision), *_ = await asyncio.gather(
-        agreements.seed(kb, config.agreement),
-        spent.prune(),
-        *(catalogue.put(name, data_set) for name, data_set in data_sets.items()),
-    )
-    policy = Policy(agreement, revision, data_sets)
+    seeding = asyncio.ensure_future(agreements.seed(kb, config.agreement))
+    puts = (catalogue.put(name, data_set) for name, data_set in data_sets.items())
+    await asyncio.gather(seeding, spent.prune(), *puts)  # all at once: the hub may be far away
+    policy = Policy(*seeding.result(), data_sets)
     requestors = Requestors(config.api, open=config.settings.open, clock=clock)
     gatekeeper = Gatekeeper(
         config,

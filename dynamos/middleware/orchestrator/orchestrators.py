@@ -60,6 +60,7 @@ class Orchestrator:
         self._requestors = requestors
         self._clock = clock
         self._meetings = meetings or WhereTheySay(overview)
+        self._sites = config.meetings.sites if config.meetings else {}
         settings = config.settings
         self._admission = Admission(running=settings.concurrent_jobs, waiting=settings.waiting_jobs)
         self._live: dict[str, LiveJob] = {}
@@ -111,7 +112,9 @@ class Orchestrator:
         for live in self._live.values():
             known = live.instances.get(party)
             if known is not None and known != instance:
-                error = Cancelled(f"the agent of {party} went away while it ran its part", where=party, code="lost")
+                site = f" at site {found}" if (found := self._sites.get(party)) else ""
+                what = f"the agent of {party}{site} went away while it ran its part"
+                error = Cancelled(what, where=party, code="lost")
                 live.end_part(party, State.LOST, error)
 
     async def close(self) -> None:
