@@ -22,7 +22,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_GROUPS = ("testbeds", "requests", "jobs", "agreements", "chains", "tokens", "profiles", "services", "demos")
+_GROUPS = (
+    "testbeds", "reconciling", "requests", "jobs", "agreements", "chains", "tokens", "nodes", "links", "proofs",
+    "profiles", "services", "demos",
+)  # fmt: skip
 
 
 def _version(wanted: bool) -> None:

@@ -13,6 +13,7 @@ from dynamos.kit.errors import BadInput, NotFound, Unavailable
 if TYPE_CHECKING:
     from dynamos.cli.clients import Api
     from dynamos.deploy.states import StateFolder, TestbedStatus
+    from dynamos.testbed.proofs.subjects import Subject
 
 STATE = ".dynamos"
 
@@ -70,6 +71,15 @@ def status_of(folder: StateFolder) -> TestbedStatus:
         name = status.profile if status else "PROFILE"
         raise Unavailable(f"the testbed {folder.root.name!r} is not up", hint=f"dynamos up {name}")
     return status
+
+
+def subject_of(state: Path, testbed: str) -> Subject:
+    """Give a testbed that is up, with its networks. Raises Unavailable where it is down, or has none of its own."""
+    from dynamos.deploy import profiles
+    from dynamos.testbed.proofs.subjects import Subject
+
+    folder = folder_of(state, testbed)
+    return Subject.find(profiles.load(Path(status_of(folder).profile)), folder.world)
 
 
 def api(state: Path, testbed: str, address: str, user: str) -> Api:

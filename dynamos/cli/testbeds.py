@@ -36,6 +36,7 @@ def up(
     foreground: Annotated[
         bool, typer.Option("--foreground", help="Stay until Ctrl-C or SIGTERM, then stop it.")
     ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")] = False,
     format: FormatOption = Format.TABLE,  # noqa: A002  the option's name
     state: StateOption = Path(targets.STATE),
 ) -> None:
@@ -48,6 +49,11 @@ def up(
     path = profile_file(profile).resolve()
     name = profiles.load(path).name
     folder = StateFolder((state / name).resolve())
+    if dry_run:
+        from dynamos.cli.reconciling import rehearse
+
+        rehearse(folder, path, format)
+        return
     if foreground:
         _stay(folder, path)
         return
@@ -174,7 +180,21 @@ def _as_json(folder: StateFolder, status: TestbedStatus) -> dict[str, Any]:
     members = status.as_json() | {"phase": phase, "state": str(folder.root)}
     if phase in ("killed", "stopped", "failed"):
         members["api"] = ""
+    elif networks := _networks(folder, status):
+        members["networks"] = networks
     return members
+
+
+def _networks(folder: StateFolder, status: TestbedStatus) -> dict[str, Any]:
+    """Give the sites, links and overlays of a testbed; nothing where it has none, or they are not there yet."""
+    from dynamos.cli.overviews import overview
+    from dynamos.deploy import profiles
+    from dynamos.testbed.proofs.subjects import Subject
+
+    try:
+        return overview(folder, Subject.find(profiles.load(Path(status.profile)), folder.world))
+    except DynamosError:
+        return {}
 
 
 def _print_status(status: Mapping[str, Any]) -> None:
@@ -194,6 +214,11 @@ def _print_status(status: Mapping[str, Any]) -> None:
         for unit in status["units"]
     ]  # fmt: skip
     print_table(("unit", "role", "phase", "pid", "since", "restarts", "address"), rows)
+    if networks := status.get("networks"):
+        from dynamos.cli.proofs import print_networks
+
+        print()
+        print_networks(networks)
 
 
 def _ago(text: str) -> str:
