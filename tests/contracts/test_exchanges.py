@@ -95,13 +95,14 @@ async def ends(kind: str, units: dict[str, Credentials]) -> AsyncIterator[Ends]:
                 await each.close()
         return
     ours, theirs = wires.pair()
-    process = subprocess.Popen([sys.executable, "-c", NURSERY, str(theirs.fileno())], pass_fds=[theirs.fileno()])
+    process = subprocess.Popen([sys.executable, "-c", NURSERY, str(theirs.fileno())], pass_fds=[theirs.fileno()])  # noqa: ASYNC220  it is here at once
     theirs.close()
     nursery = Nursery(ours)
     carried: list[Carried] = []
     try:
         for party in ("united", "clearing"):
-            carried.append(await nursery.carrier(Settings(party, units[party], orchestrator, "127.0.0.1", 0)))
+            settings = Settings(party, units[party], orchestrator, "127.0.0.1", 0)
+            carried += [await nursery.carrier(settings)]
         both = Ends(units, *carried)
         both.nursery = process.pid
         yield both
@@ -123,6 +124,10 @@ def against(kind: str, units: dict[str, Credentials], body: Callable[[Ends], Awa
 def read(fd: int) -> pa.Table:
     with os.fdopen(fd, "rb") as file:
         return pa.ipc.open_stream(file).read_all()
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 async def eventually(what: str, holds: Callable[[], bool]) -> None:
@@ -274,8 +279,8 @@ def test_a_carrier_that_was_killed_fails_its_streams_and_tells_the_parts(units):
         release = threading.Event()
         sending = asyncio.create_task(both.send(poured(lambda _: release.wait(20))))
         await asyncio.sleep(0)
-        for pid in Path(f"/proc/{both.nursery}/task/{both.nursery}/children").read_text().split():
-            os.kill(int(pid), signal.SIGKILL)
+        for pid in children(both.nursery):
+            os.kill(pid, signal.SIGKILL)
         with pytest.raises(Unavailable) as caught:
             await sending
         assert caught.value.detail_code == "carrier-lost"
@@ -296,7 +301,7 @@ def test_a_carrier_that_cannot_listen_says_why(units):
     async def body(both: Ends) -> None:
         taken = int(both.taker.address.rpartition(":")[2])
         ours, theirs = wires.pair()
-        process = subprocess.Popen([sys.executable, "-c", NURSERY, str(theirs.fileno())], pass_fds=[theirs.fileno()])
+        process = subprocess.Popen([sys.executable, "-c", NURSERY, str(theirs.fileno())], pass_fds=[theirs.fileno()])  # noqa: ASYNC220  it is here at once
         theirs.close()
         nursery = Nursery(ours)
         missing = Credentials(Path("/no"), Path("/no"), Path("/no"))
