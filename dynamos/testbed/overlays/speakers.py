@@ -76,8 +76,9 @@ def _serve(node: Host, segments: Sequence[Segment]) -> bool:
     scripts.run(node, prepare)
     zebra, bgpd = _DAEMONS
     node.start(zebra, _argv("zebra"), env={SIGN: HOME})
-    scripts.run(node, _due(f"[ -S {_FOLDER}/zserv.api ]"))
-    node.start(bgpd, [*_argv("bgpd"), "-p", "179"], env={SIGN: HOME})
+    # bgpd tries only every ten seconds to get hold of a zebra that was not there
+    late = f"until {_VTYSH} -d zebra -c 'show version' >/dev/null 2>&1; do sleep 0.05; done; exec \"$@\""
+    node.start(bgpd, ["sh", "-c", late, "bgpd", *_argv("bgpd"), "-p", "179"], env={SIGN: HOME})
     script = _due(f"{_VTYSH} -d bgpd -c 'show version'") + f"{_VTYSH} -d bgpd -c 'show running-config'"
     running = scripts.run(node, script).text
     lines = changes(running, segments)

@@ -1,0 +1,55 @@
+"""What overlays write for others' programs: the configurations of FRR and HAProxy."""
+
+from __future__ import annotations
+
+from dynamos.testbed.overlays import frr, haproxy
+from dynamos.testbed.overlays.frr import Segment
+
+ONE = Segment(7, "198.18.0.1", frozenset({"198.18.0.2", "198.18.0.3"}))
+TWO = Segment(9, "198.18.0.1", frozenset({"198.18.0.3", "198.18.0.4"}))
+
+
+def test_every_node_is_a_system_of_its_own():
+    numbers = {frr.system(f"198.18.{a}.{b}") for a in range(4) for b in range(256)}
+    assert len(numbers) == 1024
+    assert all(4_200_000_000 <= number < 4_294_967_295 for number in numbers)
+
+
+def test_networks_share_sessions_and_no_routes():
+    text = frr.configuration([ONE, TWO])
+    assert text.count("remote-as") == 3
+    assert "  vni 7\n   route-target import 65000:7\n" in text
+    assert "  vni 9\n   route-target import 65000:9\n" in text
+    assert f"neighbor 198.18.0.2 remote-as {frr.system('198.18.0.2')}" in text
+
+
+def test_what_is_known_already_is_not_told_again():
+    assert frr.changes(frr.configuration([ONE, TWO]), [TWO, ONE]) == ""
+
+
+def test_changes_add_and_remove_what_differs_only():
+    told = frr.changes(frr.configuration([ONE]), [TWO])
+    assert " no neighbor 198.18.0.2\n" in told
+    assert "neighbor 198.18.0.4 remote-as" in told
+    assert "198.18.0.3" not in told
+    assert "  no vni 7\n" in told
+    assert "  vni 9\n" in told
+
+
+PROXY = haproxy.Proxy("net", "amy", "10.80.7.1", "198.18.0.1", 8443, "box", "127.0.0.7", "/run/x")
+BOB = haproxy.Other("bob", "10.80.7.2", "198.18.0.2", 8444)
+
+
+def test_both_sides_of_a_connection_prove_who_they_are():
+    text = haproxy.configuration(PROXY, [BOB], "v1")
+    binds = [line.strip() for line in text.splitlines() if line.strip().startswith("bind")]
+    servers = [line.strip() for line in text.splitlines() if line.strip().startswith("server")]
+    wan = "bind 198.18.0.1:8443 ssl verify required crt /run/x/me.pem ca-file /run/x/peers.pem"
+    assert binds == ["bind 127.0.0.7:61442 namespace box", "bind 127.0.0.7:61443 namespace box", wan]
+    to_bob = "server bob 198.18.0.2:8444 source 198.18.0.1 ssl sni dst_port,concat(.bob.net) verify required "
+    proofs = "crt /run/x/me.pem ca-file /run/x/peer-bob.pem"
+    assert servers == [to_bob + proofs, "server container 10.80.7.1 namespace box source 10.80.7.1"]
+
+
+def test_who_is_alone_does_not_listen():
+    assert "198.18.0.1" not in haproxy.configuration(PROXY, [], "v1")
