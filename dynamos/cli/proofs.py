@@ -9,11 +9,14 @@ import typer
 
 from dynamos.cli import targets
 from dynamos.cli.shows import Format
-from dynamos.cli.targets import StateOption, TestbedOption
+from dynamos.cli.targets import StateOption, TestbedOption, UserOption
+from dynamos.kit.errors import BadInput
 
 if TYPE_CHECKING:
     from dynamos.testbed.proofs.canaries import Canaries
     from dynamos.testbed.proofs.matrices import Matrix
+    from dynamos.testbed.proofs.subjects import Subject
+    from dynamos.testbed.verifications import Verification
 
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
 _STYLES = {"ok": "green", "leak": "bold red", "blocked": "red", "plaintext": "bold red", "unseen": "yellow"}
@@ -40,6 +43,36 @@ def show(
         print_json(found)
         return
     print_networks(found)
+
+
+@testbed_verbs.command("verify")
+def verify(
+    thorough: Annotated[bool, typer.Option("--thorough", help="Take the time that small losses need.")] = False,
+    present: Annotated[
+        bool, typer.Option("--present", help="Against what links have been made since, not what the profile says.")
+    ] = False,
+    format: FormatOption = Format.TABLE,  # noqa: A002
+    state: StateOption = Path(targets.STATE),
+    testbed: TestbedOption = "",
+) -> None:
+    """Measure what packets between every two sites meet, each way, against what is declared. Exit code 7 where it
+    differs.
+
+    Delay within 1 ms or 5 %, jitter within 1 ms or 20 %, loss within its 95 % interval, rate within 10 %, path MTU
+    exactly. What deviates is measured three times.
+    """
+    from dynamos.cli.shows import Progress, print_json
+    from dynamos.testbed.efforts import QUICK, THOROUGH
+    from dynamos.testbed.proofs.subjects import measured
+
+    subject = targets.subject_of(state, testbed)
+    with Progress("measuring links"):
+        found = measured(subject, effort=THOROUGH if thorough else QUICK, declared=not present)
+    if format is Format.JSON:
+        print_json(found.as_dict())
+    else:
+        _print_verification(found)
+    found.require()
 
 
 @testbed_verbs.command("isolation")
@@ -70,6 +103,15 @@ def isolation(
 
 @testbed_verbs.command("canary")
 def canary(
+    query: Annotated[
+        str,
+        typer.Option("--query", "-q", help="Through a request: a query whose rows hold {canary}, in single quotes."),
+    ] = "",
+    provider: Annotated[
+        list[str] | None, typer.Option("--provider", "-p", help="Of the request: a data provider; may be repeated.")
+    ] = None,
+    archetype: Annotated[str, typer.Option("--archetype", help="Of the request: ask for this archetype.")] = "",
+    user: UserOption = "",
     format: FormatOption = Format.TABLE,  # noqa: A002
     state: StateOption = Path(targets.STATE),
     testbed: TestbedOption = "",
@@ -77,19 +119,55 @@ def canary(
     """Send a text that nobody else has through each overlay, and look for it on every link.
 
     It must be seen where the driver does not encrypt, or the look proves nothing, and never where it does: else exit
-    code 70.
+    code 70. With a query it is in the rows of a real request, which parties exchange by TLS: it may be seen nowhere,
+    whatever the driver.
     """
     from dynamos.cli.shows import Progress, print_json
     from dynamos.testbed.proofs.subjects import prove_canaries
 
     subject = targets.subject_of(state, testbed)
     with Progress("sending canaries"):
-        found = prove_canaries(subject)
+        if query:
+            found = _asked(subject, query, provider, archetype, state=state, testbed=testbed, user=user)
+        else:
+            found = prove_canaries(subject)
     if format is Format.JSON:
         print_json(found.as_dict())
     else:
         _print_canaries(found)
     found.check()
+
+
+def _asked(
+    subject: Subject,
+    query: str,
+    providers: list[str] | None,
+    archetype: str,
+    *,
+    state: Path,
+    testbed: str,
+    user: str,
+) -> Canaries:
+    """Ask for rows that hold the canary, and look for it meanwhile."""
+    from dynamos.cli.jobs import path_of
+    from dynamos.testbed.proofs.canaries import in_request
+
+    if "{canary}" not in query or not providers:
+        hint = "as in -p united -q \"SELECT origin, '{canary}' AS canary FROM flights LIMIT 5\""
+        raise BadInput("a query with {canary}, and whom to ask, with --provider", hint=hint)
+
+    def ask(text: str) -> str:
+        body = {"type": "sqlDataRequest", "user": {"userName": targets.user_of(user)}, "providers": providers,
+                "query": query.replace("{canary}", text)}  # fmt: skip
+        with targets.api(state, testbed, "", user) as client:
+            job = client.call("POST", "/api/v1/jobs", body=body | ({"archetype": archetype} if archetype else {}),
+                              params={"wait": "true"}, within=None).json()  # fmt: skip
+            names = [result["name"] for result in job.get("results", ())]
+            found = [client.call("GET", f"{path_of(job['id'])}/result", params={"name": name, "format": "json"})
+                     for name in names]  # fmt: skip
+        return "".join(each.text for each in found)
+
+    return in_request(ask, ", ".join(providers), subject.spots())
 
 
 def print_networks(found: dict[str, Any]) -> None:
@@ -120,6 +198,37 @@ def print_networks(found: dict[str, Any]) -> None:
 
 def _node(node: dict[str, Any]) -> str:
     return f"{node['name']} {node['address']}" + ("" if node["up"] else " (down)")
+
+
+def _print_verification(found: Verification) -> None:
+    """Print what is declared and what was measured for each way between two sites."""
+    from dynamos.cli.shows import print_table, styled
+
+    rows: list[list[object]] = []
+    for pair in found.pairs:
+        declared, got = pair.declared, pair.measured
+        loss = f"{_both(100 * declared.loss, 100 * got.loss)} ({100 * got.loss_low:.2g}-{100 * got.loss_high:.2g})"
+        rows.append(
+            [f"{pair.source} → {pair.destination}", _both(1e3 * declared.delay, _times(1e3, got.delay)),
+             _both(1e3 * declared.jitter, _times(1e3, got.jitter)), loss,
+             _both(_times(1e-6, declared.rate), _times(1e-6, got.rate)), f"{declared.mtu} / {got.mtu}",
+             styled("deviates", "red") if pair.deviations else styled("ok", "green")]
+        )  # fmt: skip
+    title = "declared / measured"
+    columns = ("way", "delay ms", "jitter ms", "loss % (95 %)", "rate Mbit/s", "mtu", "verdict")
+    print_table(columns, rows, title=title, empty="there are no two sites")
+
+
+def _both(declared: float | None, got: float | None) -> str:
+    return f"{_number(declared)} / {_number(got)}" if declared is not None else ""
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4g}"
+
+
+def _times(factor: float, value: float | None) -> float | None:
+    return None if value is None else factor * value
 
 
 def _print_matrix(matrix: Matrix, *, everything: bool) -> None:

@@ -27,9 +27,7 @@ FEATURES: tuple[Feature, ...] = (
             "iproute2": ("ip", "tc", "bridge"),
             "nftables": ("nft",),
             "iputils-ping": ("ping",),
-            "util-linux": ("nsenter", "unshare", "flock"),
-            "procps": ("sysctl",),
-            "ethtool": ("ethtool",),
+            "util-linux": ("nsenter", "unshare", "flock", "runuser", "setpriv"),
         },
         "there are no testbeds with networks of their own (driver: namespaces)",
     ),
@@ -37,11 +35,6 @@ FEATURES: tuple[Feature, ...] = (
         "wan",
         {"user-mode-linux": ("linux.uml", "/usr/lib/uml/modules"), "kmod": ("modprobe",)},
         "links have no delay and no loss where this machine's kernel has no netem",
-    ),
-    Feature(
-        "measurements",
-        {"iperf3": ("iperf3",), "fping": ("fping",), "tcpdump": ("tcpdump",)},
-        "links are not measured: dynamos testbed verify",
     ),
     Feature(
         "ssh",
@@ -75,13 +68,12 @@ FEATURES: tuple[Feature, ...] = (
         {
             "openssl": ("openssl",),
             "haproxy": ("haproxy",),
-            "nginx": ("nginx",),
-            "libnginx-mod-stream": ("/usr/lib/nginx/modules/ngx_stream_module.so",),
         },
-        "there is no overlay mtls, or not with both of its proxies",
+        "there is no overlay mtls",
     ),
+    Feature("tests", {"tcpdump": ("tcpdump",), "procps": ("ps",)}, "some tests of the project itself skip"),
 )
-"""Every feature that needs packages: the testbed's own first, then those of its overlays, by the driver's name."""
+"""Every feature that needs packages: the testbed's own, then those of its overlays, by the driver's name."""
 
 SERVICES: Mapping[str, tuple[str, ...]] = {
     "openssh-server": ("ssh.service",),
@@ -89,8 +81,6 @@ SERVICES: Mapping[str, tuple[str, ...]] = {
     "charon-systemd": ("strongswan.service",),
     "openvpn": ("openvpn.service",),
     "haproxy": ("haproxy.service",),
-    "nginx": ("nginx.service",),
-    "iperf3": ("iperf3.service",),
 }
 """What a package would have this machine run by itself. We want the programs only."""
 

@@ -53,37 +53,37 @@ def test_what_a_driver_names_is_in_the_list_under_its_name_or_under_sites(name):
 
 def test_services_are_forbidden_to_start_only_while_packages_are_installed(tmp_path, capable):
     apt, said = Apt(tmp_path), []
-    doctors.install(("nginx",), told=said.append, run=apt, root=tmp_path)
+    doctors.install(("haproxy",), told=said.append, run=apt, root=tmp_path)
     assert apt.asked == ["apt-get install"]
     assert apt.forbidden == [True]
     assert not apt.rule.exists()
-    assert said == ["apt-get install --no-install-recommends nginx"]
+    assert said == ["apt-get install --no-install-recommends haproxy"]
 
 
 def test_a_rule_about_services_that_is_there_already_is_left_alone(tmp_path, capable):
     apt = Apt(tmp_path)
     apt.rule.write_text("mine")
-    doctors.install(("nginx",), told=lambda _: None, run=apt, root=tmp_path)
+    doctors.install(("haproxy",), told=lambda _: None, run=apt, root=tmp_path)
     assert apt.rule.read_text() == "mine"
 
 
 def test_with_systemd_nothing_that_was_installed_starts_with_the_machine(tmp_path, capable):
     apt = Apt(tmp_path)
     (tmp_path / "run/systemd/system").mkdir(parents=True)
-    doctors.install(("nginx", "ethtool"), told=lambda _: None, run=apt, root=tmp_path)
+    doctors.install(("haproxy", "iproute2"), told=lambda _: None, run=apt, root=tmp_path)
     assert apt.asked == ["apt-get install", "systemctl disable"]
 
 
 def test_lists_of_packages_are_renewed_where_they_are_too_old(tmp_path, capable):
     apt = Apt(tmp_path, 100, 0, 0)
-    doctors.install(("nginx",), told=lambda _: None, run=apt, root=tmp_path)
+    doctors.install(("haproxy",), told=lambda _: None, run=apt, root=tmp_path)
     assert apt.asked == ["apt-get install", "apt-get update", "apt-get install"]
 
 
 def test_what_apt_get_said_is_told_where_it_fails_and_nothing_stays_forbidden(tmp_path, capable):
     apt = Apt(tmp_path, 100, 100, 100)
     with pytest.raises(JobFailed) as told:
-        doctors.install(("nginx",), told=lambda _: None, run=apt, root=tmp_path)
+        doctors.install(("haproxy",), told=lambda _: None, run=apt, root=tmp_path)
     assert told.value.facts["log"] == ["E: no such thing"]
     assert not apt.rule.exists()
 
@@ -91,5 +91,5 @@ def test_what_apt_get_said_is_told_where_it_fails_and_nothing_stays_forbidden(tm
 def test_without_root_a_person_is_told_what_to_type(tmp_path, monkeypatch):
     monkeypatch.setattr(doctors, "obstacle", lambda: "it takes root")
     with pytest.raises(Unavailable) as told:
-        doctors.install(("nginx",), told=lambda _: None, run=Apt(tmp_path), root=tmp_path)
-    assert told.value.hint == "as root: apt-get install --no-install-recommends nginx"
+        doctors.install(("haproxy",), told=lambda _: None, run=Apt(tmp_path), root=tmp_path)
+    assert told.value.hint == "as root: apt-get install --no-install-recommends haproxy"

@@ -6,7 +6,7 @@ A driver that does not encrypt shows it there, which proves that the look is a g
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -119,6 +119,29 @@ def canaries(
         with captured(spots, [bird.text for bird in birds]) as capture:
             arrived = _fly(birds, hosts, busy)
     return Canaries(tuple(_sighting(bird, bird.token in arrived, capture.seen) for bird in birds))
+
+
+def in_request(ask: Callable[[str], str], source: str, spots: Sequence[Spot]) -> Canaries:
+    """Look for a canary at these spots while `ask` gets it in the rows that it asks `source` for and gives.
+
+    Parties exchange rows by TLS of their own, so that it may be seen nowhere, whatever the overlay's driver.
+    """
+    text = f"canary-{secrets.token_hex(16)}"
+    with captured(spots, [text]) as capture:
+        delivered = text in ask(text)
+    sighting = Sighting(
+        overlay="any",
+        driver="TLS of the parties",
+        encrypts=True,
+        source=source,
+        target="requestor",
+        delivered=delivered,
+        seen={each.spot: each.found[text] for each in capture.seen},
+        sent=len(text),
+        bytes=max((each.bytes for each in capture.seen), default=0),
+        missed=sum(each.missed for each in capture.seen),
+    )
+    return Canaries((sighting,))
 
 
 def _birds(

@@ -10,15 +10,19 @@ from pathlib import Path
 
 from dynamos.kit.errors import Unavailable
 from dynamos.model.profiles import Profile
+from dynamos.model.sites import host_name
 from dynamos.testbed.addresses import bare
+from dynamos.testbed.efforts import Effort
 from dynamos.testbed.hosts import Host
-from dynamos.testbed.items import Container, Link, Node, Overlay, Router
+from dynamos.testbed.items import Container, Link, Node, Overlay, Router, Routes
+from dynamos.testbed.measurements import Place
 from dynamos.testbed.proofs.canaries import Canaries, canaries
 from dynamos.testbed.proofs.captures import Spot
 from dynamos.testbed.proofs.isolation import isolation
 from dynamos.testbed.proofs.matrices import Matrix
 from dynamos.testbed.proofs.policies import Edge, Situation
 from dynamos.testbed.proofs.rehearsals import Act, Shape, acts, gathering, played, ring
+from dynamos.testbed.verifications import Verification, verify
 from dynamos.testbed.wans import Wan
 from dynamos.testbed.wanted import Wanted, wanted
 from dynamos.testbed.worlds import World
@@ -92,6 +96,21 @@ class Subject:
         """Seconds after which a try counts as not through: more than any way there and back takes, several times."""
         delays = sum(float(link.delay) for link in self.profile.links)
         return min(_LEAST_SECONDS + 2 * delays, _MOST_SECONDS)
+
+
+def measured(subject: Subject, *, effort: Effort, declared: bool = True) -> Verification:
+    """Measure what packets between the first nodes of all sites meet, against what the profile says of the links or,
+    where not `declared`, against what they have been made since."""
+    nodes = {node.name: node for node in subject.world.nodes()}
+    wanted_nodes = subject.wanted.of(Node)
+    gateways = {name: host_name(site.gateway.name) for name, site in subject.profile.sites.items()}
+    places = [
+        Place(site, nodes[name], bare(wanted_nodes[name].address), wanted_nodes[name].mtu)
+        for site, name in gateways.items()
+        if name in nodes
+    ]
+    links = subject.wanted.of(Link) if declared else subject.wan.links()
+    return verify(links, subject.wanted.of(Routes), places, effort=effort)
 
 
 def prove_isolation(subject: Subject, told: Callable[[str], None] = lambda _: None) -> Matrix:
