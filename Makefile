@@ -71,7 +71,7 @@ PULUMI_VERSION := v3.259.0
 	    github.com/pulumi/pulumi/pkg/v3/cmd/pulumi
 	@printf '#!/bin/sh\nexec "%s/$(BIN)/python" "%s/infra/engine/language_host.py" "$$@"\n' "$(CURDIR)" "$(CURDIR)" \
 	    > .tools/pulumi/pulumi-language-python
-	@printf '#!/bin/sh\nexec "%s/$(BIN)/python" -m pulumi.dynamic "$$@"\n' "$(CURDIR)" \
+	@printf '#!/bin/sh\nexec "%s/$(BIN)/python" "%s/infra/engine/resource_host.py" "$$@"\n' "$(CURDIR)" "$(CURDIR)" \
 	    > .tools/pulumi/pulumi-resource-pulumi-python
 	@chmod +x .tools/pulumi/pulumi-*
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import grpc
 import pulumi
+from parents import end_with_parent
 from pulumi.automation._server import LanguageServer
 from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
 
@@ -58,6 +59,7 @@ class LanguageHost(LanguageServer):  # type: ignore[misc]
 
 def main() -> None:
     """Serve until the engine interrupts us."""
+    end_with_parent()
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
