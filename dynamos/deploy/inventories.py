@@ -1,0 +1,283 @@
+"""Inventories: a profile's nodes as Ansible sees them, with what runs on each, from the units (see `units`).
+
+Nodes are those of a live testbed, or of a stack by its outputs. The units exchange data over the network of the nodes:
+network helpers, which make networks of containers, work beside a testbed's world and not on its nodes, so that they are
+left out here, with what only they can answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dynamos.deploy import places, profiles
+from dynamos.deploy.states import StateFolder
+from dynamos.deploy.units import AUTHORITY, CERTIFICATE, KEY, Places, Unit, units
+from dynamos.jobs.zygotes import ONE_THREAD
+from dynamos.kit.credentials import Credentials, dns_name
+from dynamos.kit.errors import BadInput, NotFound
+from dynamos.knowledge import leaves, servers
+from dynamos.knowledge.leaves import Leaf, remote_of, server_of
+from dynamos.knowledge.permissions import ADMIN, API, BUS, helper_of, rights
+from dynamos.middleware.configs import AgentConfig, ApiConfig, OrchestratorConfig
+from dynamos.model.marketplaces import Marketplace
+from dynamos.model.profiles import Profile
+from dynamos.model.sites import host_name
+from dynamos.testbed.ssh import SshAccess
+from dynamos.testbed.wanted import PORTS
+from dynamos.testbed.worlds import World
+
+HOME = Path("/var/lib/dynamos")
+PROGRAM = Path("/opt/dynamos/current/bin")
+LOOPBACK = "127.0.0.1"
+USER_LIMIT = 32
+_STORE = "store"
+_SERVERS = ("bus", "leaf")
+_READY = {"bus": "Server is ready", "leaf": "Server is ready"}
+_SAYS_ADDRESS = '^{"address"'
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How the controller gets to one node: variables of Ansible's connection."""
+
+    node: str
+    site: str
+    connection: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """Groups with their hosts, variables of hosts, and those of all."""
+
+    groups: Mapping[str, tuple[str, ...]]
+    hosts: Mapping[str, Mapping[str, Any]]
+    shared: Mapping[str, Any]
+
+
+def inventory(name: str | Path, nodes: Iterable[Reached], control: Path) -> Inventory:
+    """Give the inventory of a profile, by name or path, on these nodes. `control` is the folder of the controller's own
+    state.
+
+    Raises BadInput where a node of the profile is missing, or where the profile has no nodes.
+    """
+    file = places.profile_file(name)
+    profile = profiles.load(file)
+    marketplace = profiles.resolve(profile)
+    if profile.driver == "processes":
+        hint = "dynamos up runs it; a profile with driver: namespaces or ssh has nodes"
+        raise BadInput(f"the profile {profile.name!r} has no nodes to set up", where="$.driver", hint=hint)
+    reached = {each.node: each for each in nodes}
+    placed = _placed(profile, marketplace)
+    wanted = {host_name(node): site.name for site in profile.sites.values() for node in site.nodes}
+    if missing := sorted(wanted.keys() - reached.keys()):
+        there = ", ".join(sorted(reached)) or "none"
+        hint = "bring the whole testbed up, then run the playbook again"
+        raise BadInput(f"nodes are missing: {', '.join(missing)}; there: {there}", where=profile.name, hint=hint)
+    hosts = {
+        node: {
+            **reached[node].connection,
+            "dynamos_site": site,
+            "dynamos_units": [_unit(profile, marketplace, each) for each in placed.get(node, ())],
+            "dynamos_identities": [_seen(identity) for each in placed.get(node, ()) for identity in _identities(each)],
+        }
+        for node, site in wanted.items()
+    }
+    shared = {
+        "dynamos_marketplace": marketplace.name,
+        "dynamos_profile": profile.name,
+        "dynamos_profile_file": str(file.resolve()),
+        "dynamos_parties": sorted(marketplace.parties),
+        "dynamos_control": str(control),
+        "dynamos_home": str(HOME),
+        "dynamos_api_port": profile.settings.api_port or PORTS["api"],
+        "dynamos_bus": _hub(placed),
+        "ansible_python_interpreter": "/usr/bin/python3",
+    }
+    return Inventory(_groups(profile, marketplace, wanted, placed), hosts, shared)
+
+
+def live(state: Path, name: str | Path) -> Inventory:
+    """Give the inventory of a testbed that is up, from its state folder. Raises NotFound where it is not up."""
+    folder = StateFolder(state.resolve())
+    world = World.find(folder.world) or World.find(folder.root)
+    if world is None:
+        raise NotFound("the testbed is not up", where=str(state), hint="dynamos up, or pulumi up")
+    nodes = world.nodes()
+    config = SshAccess(world.folder).offer(nodes)
+    ours = hashlib.sha256(f"{world.folder} {world.pid}".encode()).hexdigest()[:12]
+    way = {
+        "ansible_ssh_common_args": f'-F "{config}"',
+        # Two testbeds have nodes of the same names: a connection that is kept must be this one's.
+        "ansible_control_path_dir": f"~/.ansible/cp/{ours}",
+    }
+    reached = [Reached(node.name, node.site, {"ansible_host": node.name, **way}) for node in nodes]
+    return inventory(name, reached, folder.root)
+
+
+def from_outputs(outputs: Path, name: str | Path, control: Path) -> Inventory:
+    """Give the inventory of a stack, from the JSON of `pulumi stack output --json`: its `inventory` says which nodes
+    there are and how they are reached.
+
+    Raises BadInput where the JSON is something else, NotFound where there is no such file.
+    """
+    try:
+        told = json.loads(outputs.read_bytes())["inventory"]
+        everybody = (json.loads(told) if isinstance(told, str) else told)["all"]
+        shared = _connection(everybody.get("vars", {}))
+        reached = [
+            Reached(node, str(each["dynamos_site"]), {**shared, **_connection(each)})
+            for node, each in everybody["hosts"].items()
+        ]
+    except FileNotFoundError:
+        raise NotFound("there is no such file", where=str(outputs)) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        hint = "pulumi stack output --json > FILE"
+        raise BadInput(f"these are not a stack's outputs: {error!r}", where=str(outputs), hint=hint) from None
+    return inventory(name, reached, control.resolve())
+
+
+def _connection(members: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if name.startswith("ansible_")}
+
+
+def _placed(profile: Profile, marketplace: Marketplace) -> dict[str, list[Unit]]:
+    """Give the units that run on nodes, by node."""
+    data = {party: HOME / "data" / party for party in marketplace.parties}
+    port = profile.settings.api_port or PORTS["api"]
+    found = units(profile, marketplace, Places(HOME / "units", data, api_port=port, world=HOME / "world"))
+    return {node: [unit for unit in each if unit.role != "network"] for node, each in found.items()}
+
+
+def _unit(profile: Profile, marketplace: Marketplace, unit: Unit) -> dict[str, Any]:
+    """Give a unit as the roles take it."""
+    folder = HOME / "units" / unit.name
+    serves = unit.role in _SERVERS
+    config = str(folder / "config.json")
+    command = [str(PROGRAM / "nats-server"), "--config", config]
+    if not serves:
+        command = [str(PROGRAM / "python"), "-m", "dynamos.deploy.unit", unit.role, config]
+    return {
+        "name": unit.name,
+        "role": unit.role,
+        "user": user_of(unit.name),
+        "folder": str(folder),
+        "data": str(unit.config.data) if isinstance(unit.config, AgentConfig) else "",
+        # A text: Ansible looks for templates in every member of a structure, and these are large.
+        "config": _server_config(profile, marketplace, unit, folder) if serves else _config(unit),
+        "files": [name for name in unit.files if name not in (CERTIFICATE, KEY, AUTHORITY)],
+        "command": command,
+        "ready": _READY.get(unit.role, _SAYS_ADDRESS),
+        # A zygote is forked before the first thread is started: libraries must not start any when they are loaded.
+        "environment": dict(ONE_THREAD) if unit.role == "agent" else {},
+        "jobs": unit.role == "agent",
+    }
+
+
+def _config(unit: Unit) -> str:
+    """Give a unit's configuration on a node: what the network helper would answer is not asked for."""
+    config = unit.config
+    if isinstance(config, AgentConfig):
+        config = config.model_copy(update={"desk": None})
+    elif isinstance(config, OrchestratorConfig):
+        config = config.model_copy(update={"meetings": None})
+    elif isinstance(config, ApiConfig):
+        config = config.model_copy(update={"descriptor": -1, "host": LOOPBACK})
+    assert config is not None, "a unit that is no server has a configuration"
+    return json.dumps(config.as_json(), indent=2, sort_keys=True) + "\n"
+
+
+def _server_config(profile: Profile, marketplace: Marketplace, unit: Unit, folder: Path) -> str:
+    """Give the configuration of a server of the bus."""
+    parties = tuple(marketplace.parties)
+    placed = _placed(profile, marketplace)
+    if unit.role == "bus":
+        text = servers.config(
+            marketplace=marketplace.name,
+            parties=parties,
+            credentials=_credentials(folder),
+            store=folder / _STORE,
+            port=PORTS["bus"],
+            host=unit.hosts[0],
+            behind=[each for units in placed.values() for leaf in units for each in _behind(leaf)],
+            leaf_port=PORTS["leaf"],
+        )
+    else:
+        site = unit.name.removeprefix(server_of(""))
+        speaks_for = {each: _credentials(folder / remote_of(each)) for each in _behind(unit)}
+        leaf = Leaf(site, unit.hosts[0], PORTS["bus"], _credentials(folder), speaks_for)
+        hub = f"{_hub_address(placed)}:{PORTS['leaf']}"
+        text = leaves.config(leaf, marketplace=marketplace.name, table=rights(parties), hub=hub)
+    return text
+
+
+def _behind(unit: Unit) -> list[str]:
+    helper = helper_of(unit.name.removeprefix(server_of(""))) if unit.role == "leaf" else ""
+    return [each for each in unit.speaks_for if each != helper]
+
+
+def _identities(unit: Unit) -> list[tuple[str, Path, tuple[str, ...], str]]:
+    """Give the names that a unit needs certificates for, each with its folder, the addresses and the owner."""
+    folder, user = HOME / "units" / unit.name, user_of(unit.name)
+    found = [(unit.name, folder, unit.hosts, user)]
+    if isinstance(unit.config, AgentConfig):
+        found = [(unit.name, folder, (unit.config.host,), user)]
+    elif isinstance(unit.config, ApiConfig):
+        found = [(unit.name, folder, (unit.config.gateway,), user)]
+    found += [(remote_of(each), folder / remote_of(each), (), user) for each in _behind(unit)]
+    if unit.name == BUS:
+        found.append((ADMIN, HOME / "units" / ADMIN, (), user))
+    return found
+
+
+def _seen(identity: tuple[str, Path, tuple[str, ...], str]) -> dict[str, Any]:
+    name, folder, hosts, user = identity
+    return {"name": name, "folder": str(folder), "hosts": [host for host in hosts if host], "user": user}
+
+
+def user_of(unit: str) -> str:
+    """Give the system user that a unit runs as: no two units share one."""
+    name = f"dynamos-{dns_name(unit)}"
+    return (
+        name if len(name) <= USER_LIMIT else f"{name[: USER_LIMIT - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    )
+
+
+def _groups(
+    profile: Profile, marketplace: Marketplace, wanted: Mapping[str, str], placed: Mapping[str, list[Unit]]
+) -> dict[str, tuple[str, ...]]:
+    groups: dict[str, list[str]] = {"control": [], "provider": [], "compute": []}
+    named = {party for each in marketplace.agreements.values() for party in each.compute_providers}
+    for node, site in wanted.items():
+        groups.setdefault(f"site_{_word(site)}", []).append(node)
+        for unit in placed.get(node, ()):
+            if unit.name in (BUS, API) and node not in groups["control"]:
+                groups["control"].append(node)
+            if unit.role == "agent":
+                party = marketplace.parties[unit.name]
+                groups.setdefault(f"party_{_word(unit.name)}", []).append(node)
+                for role in ("provider",) * bool(party.data) + ("compute",) * (unit.name in named):
+                    if node not in groups[role]:
+                        groups[role].append(node)
+    return {name: tuple(each) for name, each in groups.items()}
+
+
+def _hub_address(placed: Mapping[str, list[Unit]]) -> str:
+    return next(unit.hosts[0] for each in placed.values() for unit in each if unit.name == BUS)
+
+
+def _hub(placed: Mapping[str, list[Unit]]) -> str:
+    return f"tls://{_hub_address(placed)}:{PORTS['bus']}"
+
+
+def _word(name: str) -> str:
+    """Give a name as Ansible's groups have them: letters, digits and '_'."""
+    return "".join(c if c.isascii() and c.isalnum() else "_" for c in name)
+
+
+def _credentials(folder: Path) -> Credentials:
+    return Credentials(folder / CERTIFICATE, folder / KEY, folder / AUTHORITY)
