@@ -22,6 +22,9 @@ from dynamos.testbed.launches import FOLDER, PAIRS
 PACKAGES: Mapping[str, str] = {"linux.uml": "user-mode-linux", "modprobe": "kmod", "tc": "iproute2"}
 """What a guest needs: each program with the Debian package that brings it."""
 
+VERBS = ("ip", "tc")
+"""What a guest can be told to feed lines to, in the order in which it has to be."""
+
 _BOOT = "import sys; sys.path.insert(0, {path!r}); from dynamos.testbed.launches import main; main()"
 _BOOT_SECONDS = 20.0
 _REAL_TIME = 1
@@ -71,6 +74,12 @@ def missing(box: Box) -> list[Mistake]:
     ]
 
 
+def require(box: Box) -> None:
+    """Raise Unavailable where a guest needs what this machine has not."""
+    if lacking := missing(box):
+        raise Unavailable(lacking[0].message, where=lacking[0].where, hint=lacking[0].hint)
+
+
 def inside(slot: int) -> tuple[str, str]:
     """Give the names, in its guest, of the two devices of the link in a slot."""
     pair = slot % PAIRS
@@ -95,8 +104,6 @@ class Guest:
 
     def start(self) -> None:
         """Start it with what it shall remember, and wait until it does that. Raises Unavailable where it cannot."""
-        if lacking := missing(self._box):
-            raise Unavailable(lacking[0].message, where=lacking[0].where, hint=lacking[0].hint)
         self._box.put(f"{FOLDER}/init", _INIT.format(folder=FOLDER).encode(), mode=0o755)
         self._box.put(f"{FOLDER}/{self.name}.fixed", _text(_joined()))
         self._console.make()
@@ -119,7 +126,7 @@ class Guest:
 
     def remember(self, parts: Sequence[Part]) -> None:
         """Write down what it shall do when it starts the next time."""
-        for verb in ("ip", "tc"):
+        for verb in VERBS:
             lines = [line for part in parts for line in getattr(part, verb)]
             self._box.put(f"{FOLDER}/{self.name}.{verb}", _text(lines))
 

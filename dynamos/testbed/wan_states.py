@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import Field, ValidationError
@@ -50,14 +51,18 @@ class WanState(Value):
         hint = suggest(name, names) or f"links: {', '.join(names) or 'none'}"
         raise NotFound(f"there is no link {name!r}", hint=hint)
 
-    def with_link(self, laid: Laid) -> WanState:
-        """Give the state with this link in place of one of its name."""
-        return self.model_copy(update={"links": {**self.links, laid.present.name: laid}})
+    def with_links(self, links: Iterable[Laid]) -> WanState:
+        """Give the state with these links in place of those of their names."""
+        return self.model_copy(update={"links": {**self.links, **{laid.present.name: laid for laid in links}}})
 
-    def free_slot(self) -> int:
-        """Give the smallest slot that no link has."""
-        taken = {laid.slot for laid in self.links.values()}
-        return next(slot for slot in range(len(taken) + 1) if slot not in taken)
+    def without_link(self, name: str) -> WanState:
+        """Give the state without the link of that name."""
+        return self.model_copy(update={"links": {known: laid for known, laid in self.links.items() if known != name}})
+
+    def free_slot(self, *, taken: Iterable[int] = ()) -> int:
+        """Give the smallest slot that neither a link has, nor is taken."""
+        used = {laid.slot for laid in self.links.values()} | set(taken)
+        return next(slot for slot in range(len(used) + 1) if slot not in used)
 
     def on_guest(self, number: int) -> list[Cable]:
         """Give the cables that a guest carries."""
