@@ -83,14 +83,24 @@ class Entrance:
         linux.prctl(linux.PR_SET_DUMPABLE, 1)  # else what it is in /proc would not be its own
         os.chdir("/")
         for shown, tree in trees:
-            _place(tree, str(shown.path))
-            linux.attach(tree, str(shown.path))
+            if not _is_there(tree, str(shown.path)):  # else an earlier life of the process has brought it
+                _place(tree, str(shown.path))
+                linux.attach(tree, str(shown.path))
             os.close(tree)
 
     def _tree(self, shown: Shown, user: int) -> int:
         attributes = linux.ATTR_NOSUID | linux.ATTR_NODEV | (0 if shown.writable else linux.ATTR_RDONLY)
         mapped = user if self._kind == identities.SHIFTED else -1
         return linux.detached(str(shown.path), attributes, user_namespace=mapped, recursive=False)
+
+
+def _is_there(tree: int, path: str) -> bool:
+    """Tell whether a path shows already what it is to show."""
+    try:
+        there, wanted = Path(path).stat(), os.fstat(tree)
+    except OSError:
+        return False
+    return (there.st_dev, there.st_ino) == (wanted.st_dev, wanted.st_ino)
 
 
 def _place(tree: int, path: str) -> None:

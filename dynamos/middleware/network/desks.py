@@ -131,21 +131,22 @@ class Customer:
         self._waiting: dict[int, asyncio.Future[Given]] = {}
         self._open: dict[str, str] = {}
         self._again: asyncio.Task[None] | None = None
+        self._starting = asyncio.Lock()
 
     async def start(self, *, within: float = ANSWER_SECONDS) -> None:
-        """Connect. Raises Unavailable where there is no helper within the bound."""
+        """Connect, unless we are. Raises Unavailable where there is no helper within the bound."""
         end = asyncio.get_running_loop().time() + within
         pause = _PAUSE
-        while True:
-            try:
-                self._connect()
-            except OSError as error:
-                if asyncio.get_running_loop().time() + pause > end:
-                    raise Unavailable(f"the site's network helper is away: {error}", where=self._party) from None
-            else:
-                return
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+        async with self._starting:
+            while self._wire is None:
+                try:
+                    self._connect()
+                except OSError as error:
+                    if asyncio.get_running_loop().time() + pause > end:
+                        what = f"the site's network helper is away: {error}"
+                        raise Unavailable(what, where=self._party) from None
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def seat(self) -> Given:
         """Give the party's own container: its `address`, and descriptors of its network and pid namespaces."""

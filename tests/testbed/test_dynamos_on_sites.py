@@ -1,0 +1,122 @@
+"""DYNAMOS over sites with networks of their own: what is asked is answered as on one machine, and what happens to
+networks is survived and told."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dynamos.deploy.states import Phase
+from support.sites import Sites, sites
+from support.worlds import machine_state
+
+pytestmark = [pytest.mark.testbed, pytest.mark.system, pytest.mark.xdist_group("testbed")]
+BOTH = ("north", "south")
+
+
+@pytest.fixture(scope="module")
+def testbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
+    before = machine_state()
+    with sites(tmp_path_factory.mktemp("sited")) as found:
+        yield found
+    assert machine_state() == before
+
+
+def network_of(pid: int) -> int:
+    return Path(f"/proc/{pid}/ns/net").stat().st_ino
+
+
+def test_every_unit_is_at_its_site(testbed: Sites):
+    nets = {node.name: network_of(node.pid) for node in testbed.world.nodes()}
+    at = {name: network_of(testbed.pid(name)) for name in ("bus", "orchestrator", "api", *BOTH)}
+    assert at["bus"] == at["orchestrator"] == at["api"] == nets["hub-1"]
+    assert (at["north"], at["south"]) == (nets["east-1"], nets["west-1"])
+    own = network_of(os.getpid())
+    assert own not in at.values()
+
+
+def received(testbed: Sites, container: str) -> int:
+    """Give how many bytes have come into a container by its networks."""
+    told = json.loads(testbed.box(container).run(["ip", "-s", "-j", "link"]).text)
+    return sum(device["stats64"]["rx"]["bytes"] for device in told if device["ifname"] != "lo")
+
+
+def test_streams_go_by_the_parties_own_containers(testbed: Sites):
+    before = received(testbed, "third")
+    answer = testbed.run("rows", providers=BOTH, archetype="dataThroughTtp")
+    assert answer.json()["state"] == "succeeded", answer.text
+    moved = sum(transfer["bytes"] for part in answer.json()["parts"].values() for transfer in part["transfers"])
+    assert received(testbed, "third") - before > 0.4 * moved > 0
+
+
+def test_a_party_that_nobody_granted_anything_reaches_no_other(testbed: Sites):
+    """Before and after a job, from the container of a party: other parties, nodes, and the world outside."""
+    ask = (
+        "import socket\ntry: socket.create_connection((%r, %d), 1); print('through')\n"
+        "except OSError as error: print(type(error).__name__)"
+    )
+    south = testbed.box("south")
+    third = testbed.box("third").run(["ip", "-4", "-o", "addr", "show", "scope", "global"]).text.split()[3]
+    places = [(third.partition("/")[0], 8815), ("198.18.2.11", 4222), ("198.18.0.1", 22), ("127.0.0.1", 8815)]
+    for host, port in places[:3]:
+        said = south.run(["python3", "-c", ask % (host, port)]).text.strip()
+        assert said != "through", f"{host}:{port}"
+
+
+def test_a_site_that_loses_the_hub_comes_back_by_itself(testbed: Sites):
+    for link in ("west-hub", "east-west"):
+        testbed.wan.silence(link)
+    try:
+        testbed.wait("the party counts as gone", lambda: "south" not in testbed.online())
+        assert testbed.run("rows", providers=("north",)).json()["state"] == "succeeded"
+    finally:
+        for link in ("west-hub", "east-west"):
+            testbed.wan.heal(link)
+    pid = testbed.pid("south")
+    testbed.wait("the party is back", lambda: "south" in testbed.online())
+    assert testbed.run("rows", providers=("south",)).json()["state"] == "succeeded"
+    assert testbed.pid("south") == pid, "its agent was not started again for that"
+
+
+def test_a_site_without_power_in_the_middle_of_a_job_is_named(testbed: Sites):
+    testbed.start("slow", "dark", providers=("south",), archetype="computeToData")
+    testbed.wait("the job runs", lambda: testbed.job("dark")["state"] == "running")
+    testbed.wan.power("west", on=False)
+    try:
+        record = testbed.end_of("dark")
+    finally:
+        testbed.wan.power("west", on=True)
+    assert record["state"] in ("lost", "failed"), record
+    assert "west" in json.dumps(record["error"])
+    testbed.wait("the party is back", lambda: "south" in testbed.online())
+
+
+def test_a_helper_that_was_killed_comes_back_and_agents_find_it(testbed: Sites):
+    pid = testbed.kill("network-west")
+    testbed.wait_renewed("network-west", pid)
+    answer = testbed.run("rows", providers=BOTH, archetype="dataThroughTtp")
+    assert answer.json()["state"] == "succeeded", answer.text
+
+
+def test_a_carrier_that_was_killed_fails_its_job_and_the_next_one_has_another(testbed: Sites):
+    inside = testbed.box("third")
+    killed = inside.run(["sh", "-c", "kill -9 -1; true"])
+    assert killed.code == 0
+    answer = testbed.run("rows", providers=BOTH, archetype="dataThroughTtp")
+    assert answer.json()["state"] == "succeeded", answer.text
+
+
+def test_when_the_world_is_killed_nothing_of_it_stays(tmp_path: Path):
+    before = machine_state()
+    with sites(tmp_path) as found:
+        pids = [found.pid(name) for name in ("bus", "api", "north")]
+        os.kill(found.world.pid, signal.SIGKILL)
+        found.wait("the testbed has noticed", lambda: found.status.phase == Phase.FAILED)
+        assert "world" in found.status.error["message"]
+        assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+        assert machine_state() == before
