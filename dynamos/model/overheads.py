@@ -59,7 +59,7 @@ TRAITS: Mapping[DriverName, Traits] = {
         options={"port": _PORT, "protocol": "udp|tcp", "cipher": "AES-256-GCM|AES-128-GCM|CHACHA20-POLY1305"},
     ),
     # a proxy ends each connection: nothing is added to a packet of the container's
-    "mtls": Traits(4, encrypts=True, overhead=0, options={"port": _PORT, "proxy": "haproxy|nginx"}),
+    "mtls": Traits(4, encrypts=True, overhead=0, options={"port": _PORT}),
 }
 
 

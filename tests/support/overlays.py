@@ -56,6 +56,7 @@ for box in $(ip netns list | cut -d' ' -f1); do
 done
 ip -br link | sed 's/^/link /'; ip -br -4 addr | sed 's/^/addr /'; ip -4 route show table all | sed 's/^/route /'
 nft list ruleset | sed 's/^/nft /'; sed 's/^/forwarding /' /proc/sys/net/ipv4/ip_forward
+for each in /proc/sys/net/bridge/*; do sed "s,^,$each ," $each; done
 ip rule | sed 's/^/rule /'; ip -4 neigh show nud permanent | sed 's/^/neighbour /'
 find /run /tmp /root /home -xdev | sed 's/^/file /'; find /etc /var -xdev -newer /run/netns -type f | sed 's/^/file /'
 ps -e -o comm= | grep -v -x -e ps -e sh -e sed -e grep | sed 's/^/process /'

@@ -132,13 +132,12 @@ def _making(network: Network, member: Member, segment: Segment) -> str:
         f"link set {device} up",
     )
     return (
-        scripts.locked("/run")
-        + f"ip link show {bridge} >/dev/null 2>&1 || ip link add {bridge} type bridge mcast_snooping 0\n"
+        scripts.locked("/run") + f"mkdir -p {speakers.SEATS}\n{speakers.BRIDGED}"
+        f"ip link show {bridge} >/dev/null 2>&1 || ip link add {bridge} type bridge mcast_snooping 0\n"
         f"ip link show {tunnel} >/dev/null 2>&1 || ip link add {tunnel} mtu {network.mtu} type vxlan "
         f"id {network.number} local {member.underlay} dstport {port} nolearning df set\n"
         + scripts.fed("ip -batch -", trunk)
         + ends.rules(bridge, f"in {{ type filter hook input priority -10; {foreign}; }}")
-        + f"mkdir -p {speakers.SEATS}\n"
         + scripts.fed(f"cat > {speakers.HOME}/new", [speakers.note(segment)])
         + f"mv {speakers.HOME}/new {_seat(network, member)}\n"
         + ends.made_once(member, device, create, plug, inside)

@@ -1,10 +1,11 @@
 """The overlay `mtls`: connections instead of packets. A proxy at the node of each member carries them in TLS, in which
 both ends prove who they are (layer 4).
 
-The container has its own address on its loopback, and no device beside it. What it sends by TCP to a peer's address, at
-any port, goes to its proxy; the peer's proxy connects to the same port at the peer's own address. So programs address
-each other as in every other overlay. UDP and ICMP do not get anywhere. To a service every connection comes from its own
-address; who called is in the proxy.
+The container has its own address on a device that leads nowhere (a bridge without ports). What it sends by TCP to a
+peer's address, at any port, goes to its proxy, after rules for what leaves it have seen it as it is; the peer's proxy
+connects to the same port at the peer's own address. So programs address each other as in every other overlay. UDP and
+ICMP do not get anywhere. To a service every connection comes from its own address, by the loopback; who called is known
+to the proxy.
 
 Each member's site makes its key and a certificate that stands for itself; the others are told the certificate and
 accept that one under that name, and no authority.
@@ -22,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from dynamos.kit.digests import digest
-from dynamos.kit.errors import BadInput, Mistake, NotFound
+from dynamos.kit.errors import Mistake, NotFound
 from dynamos.model.networks import DriverName
 from dynamos.testbed.hosts import Host
 from dynamos.testbed.overlays import endpoints, ends, haproxy, materials, names, needs, scripts
@@ -47,7 +48,7 @@ class MutualTls:
         "mtls",
         {"haproxy": "haproxy", "openssl": "openssl", "ip": "iproute2", "ss": "iproute2", "nft": "nftables",
          "flock": "util-linux", "setpriv": "util-linux", "bash": "bash", "ping": "iputils-ping"},
-        ("nat", "filter"),
+        ("bridge", "nat", "filter"),
     )  # fmt: skip
 
     def missing(self, host: Host) -> list[Mistake]:
@@ -90,14 +91,10 @@ class MutualTls:
     def leave(self, network: Network, member: Member) -> None:
         end = self._end(network, member)
         names.withdraw(member.container, network.name)
-        undoing = (
-            f"ip netns exec {end.box} nft delete table inet {ends.table(network, member)}",
-            f"ip -n {end.box} route flush metric {ends.metric(network, member)}",
-            f"ip -n {end.box} addr del {member.address}/32 dev lo",
-        )
+        undoing = f"ip netns exec {end.box} nft delete table inet {ends.table(network, member)}"
         try:
             member.gateway.stop(end.name)
-            scripts.run(member.gateway, endpoints.removing(end, *undoing))
+            scripts.run(member.gateway, endpoints.removing(end, undoing))
         except NotFound:
             return  # the node has ended, and everything on it
 
@@ -106,7 +103,6 @@ class MutualTls:
         tests = (
             *endpoints.remains(end),
             f"ip netns exec {end.box} nft list table inet {ends.table(network, member)}",
-            f"ip -n {end.box} route show metric {ends.metric(network, member)}",
         )
         return ends.still(member.gateway, tests) + names.left(member.container, network.name)
 
@@ -191,21 +187,26 @@ def _certificate(network: Network, peer: materials.Peer) -> str:
 def _inner(end: Endpoint, others: Sequence[materials.Peer]) -> str:
     """Give the lines that lead what a container sends to its peers to the proxy, and drop what is not TCP."""
     network, member = end.network, end.member
-    metric, peers = ends.metric(network, member), ", ".join(peer.address for peer in others)
-    routes = [f"route replace {peer.address} dev lo src {member.address} metric {metric}" for peer in others]
+    peers = ", ".join(peer.address for peer in others)
+    device, inside, table = network.name, f"ip netns exec {end.box}", ends.table(network, member)
+    routes = [f"route replace {peer.address} dev {device} src {member.address}" for peer in others]
     to = f"{_inside(network)}:{haproxy.INNER_PORT}"
     chains = [
-        f"away {{ type nat hook output priority -100; ip daddr {{ {peers} }} meta l4proto tcp dnat ip to {to}; }}",
-        f"other {{ type filter hook output priority 0; ip daddr {{ {peers} }} counter drop; }}",
+        f"away {{ type nat hook output priority 10; ip daddr {{ {peers} }} meta l4proto tcp dnat ip to {to}; }}",
+        f"other {{ type filter hook output priority 20; oifname {device} meta l4proto != tcp counter drop; }}",
     ]
-    inside, table, mark = f"ip netns exec {end.box}", ends.table(network, member), digest([routes, chains])[:32]
-    rules = ends.rules(table, *(chains if others else ()), comment=mark, inside=inside)
-    return (
-        f"if ! {inside} nft list table inet {table} 2>/dev/null | grep -q {mark}; then\n"
-        f"ip -n {end.box} addr replace {member.address}/32 dev lo\n"
-        f"ip -n {end.box} route flush metric {metric}\n" + scripts.fed(f"ip -n {end.box} -batch -", routes) + rules
-        + "fi\n"
+    mark = digest([routes, chains])[:32]
+    batch = (
+        f"link set {device} addrgenmode none", f"addr replace {member.address}/32 dev {device}",
+        f"link set {device} mtu {network.mtu} up", f"route flush dev {device}", *routes,
     )  # fmt: skip
+    return (
+        f"if ! ip -n {end.box} link show {device} >/dev/null 2>&1; then\n"
+        f"ip -n {end.box} link add {device} type bridge\n"
+        f"elif {inside} nft list table inet {table} 2>/dev/null | grep -q {mark}; then exit 0; fi\n"
+        + scripts.fed(f"ip -n {end.box} -batch -", batch)
+        + ends.rules(table, *(chains if others else chains[1:]), comment=mark, inside=inside)
+    )
 
 
 def _settling(end: Endpoint, version: str) -> str:

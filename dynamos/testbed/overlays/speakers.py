@@ -25,6 +25,10 @@ _FOLDER = f"{HOME}/frr"
 _DAEMONS = ("evpn-zebra", "evpn-bgpd")
 _WITHIN, _PAUSE = 30.0, 0.05
 _VTYSH = f"vtysh --vty_socket {_FOLDER}"
+_FILTER, _FILTERED = "/proc/sys/net/bridge/bridge-nf-call-iptables", f"{HOME}/filtered"
+BRIDGED = f"if [ -e {_FILTER} ] && grep -q 1 {_FILTER}; then : > {_FILTERED}; echo 0 > {_FILTER}; fi\n"
+"""Lines of a script that keep what is on bridges from the node's rules for packets that it forwards, which some kernels
+show it to. It is as before when the speaker ends."""
 _NONE = f"ls {SEATS}/* >/dev/null 2>&1 ||"
 LEFT = (
     f"{_NONE} grep -lsz '^{SIGN}={HOME}$' /proc/[0-9]*/environ", f"{_NONE} ls -d {HOME}", f"{_NONE} ls -d /var/tmp/frr",
@@ -93,7 +97,8 @@ def _end(node: Host) -> bool:
         node.stop(daemon)
     scripts.run(
         node,
-        scripts.locked("/run") + f"if ! ls {SEATS}/* >/dev/null 2>&1; then rm -rf {HOME}\n"
+        scripts.locked("/run") + f"if ! ls {SEATS}/* >/dev/null 2>&1; then\n"
+        f"if [ -e {_FILTERED} ]; then echo 1 > {_FILTER}; fi\nrm -rf {HOME}\n"
         "rmdir /run/dynamos 2>/dev/null || true\n"
         # FRR leaves a folder for each process, and folders for these
         "for left in /var/tmp/frr/*.*; do [ -d /proc/${left##*.} ] || rm -rf $left; done\n"
