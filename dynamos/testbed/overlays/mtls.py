@@ -107,10 +107,6 @@ class MutualTls:
         return ends.still(member.gateway, tests) + names.left(member.container, network.name)
 
     def _end(self, network: Network, member: Member) -> Endpoint:
-        if network.options.get("proxy", "haproxy") != "haproxy":
-            raise BadInput(
-                f"the proxy {network.options['proxy']!r} is not supported", where=f"overlay {network.name!r}"
-            )
         return Endpoint(self.name, network, member)
 
     def _start(self, end: Endpoint, files: dict[str, str], others: Sequence[materials.Peer]) -> None:
