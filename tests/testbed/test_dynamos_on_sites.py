@@ -49,7 +49,7 @@ def received(testbed: Sites, container: str) -> int:
 def test_streams_go_by_the_parties_own_containers(testbed: Sites):
     before = received(testbed, "third")
     answer = testbed.run("rows", providers=BOTH, archetype="dataThroughTtp")
-    assert answer.json()["state"] == "succeeded", answer.text
+    assert answer.json().get("state") == "succeeded", answer.text
     moved = sum(transfer["bytes"] for part in answer.json()["parts"].values() for transfer in part["transfers"])
     assert received(testbed, "third") - before > 0.4 * moved > 0
 
@@ -100,7 +100,7 @@ def test_a_helper_that_was_killed_comes_back_and_agents_find_it(testbed: Sites):
     pid = testbed.kill("network-west")
     testbed.wait_renewed("network-west", pid)
     answer = testbed.run("rows", providers=BOTH, archetype="dataThroughTtp")
-    assert answer.json()["state"] == "succeeded", answer.text
+    assert answer.json().get("state") == "succeeded", answer.text
 
 
 def test_a_carrier_that_was_killed_fails_its_job_and_the_next_one_has_another(testbed: Sites):
@@ -108,7 +108,7 @@ def test_a_carrier_that_was_killed_fails_its_job_and_the_next_one_has_another(te
     killed = inside.run(["sh", "-c", "kill -9 -1; true"])
     assert killed.code == 0
     answer = testbed.run("rows", providers=BOTH, archetype="dataThroughTtp")
-    assert answer.json()["state"] == "succeeded", answer.text
+    assert answer.json().get("state") == "succeeded", answer.text
 
 
 def test_when_the_world_is_killed_nothing_of_it_stays(tmp_path: Path):
