@@ -110,6 +110,7 @@ def canary(
     provider: Annotated[
         list[str] | None, typer.Option("--provider", "-p", help="Of the request: a data provider; may be repeated.")
     ] = None,
+    type: Annotated[str, typer.Option("--type", help="Of the request: its type.")] = "sqlDataRequest",  # noqa: A002
     archetype: Annotated[str, typer.Option("--archetype", help="Of the request: ask for this archetype.")] = "",
     user: UserOption = "",
     format: FormatOption = Format.TABLE,  # noqa: A002
@@ -128,7 +129,8 @@ def canary(
     subject = targets.subject_of(state, testbed)
     with Progress("sending canaries"):
         if query:
-            found = _asked(subject, query, provider, archetype, state=state, testbed=testbed, user=user)
+            body = {"type": type, "providers": provider, "query": query, "archetype": archetype}
+            found = _asked(subject, body, state=state, testbed=testbed, user=user)
         else:
             found = prove_canaries(subject)
     if format is Format.JSON:
@@ -138,34 +140,23 @@ def canary(
     found.check()
 
 
-def _asked(
-    subject: Subject,
-    query: str,
-    providers: list[str] | None,
-    archetype: str,
-    *,
-    state: Path,
-    testbed: str,
-    user: str,
-) -> Canaries:
+def _asked(subject: Subject, body: dict[str, Any], *, state: Path, testbed: str, user: str) -> Canaries:
     """Ask for rows that hold the canary, and look for it meanwhile."""
     from dynamos.cli.jobs import path_of
     from dynamos.testbed.proofs.canaries import in_request
 
+    providers, query = body["providers"], body["query"]
     if "{canary}" not in query or not providers:
         hint = "as in -p united -q \"SELECT origin, '{canary}' AS canary FROM flights LIMIT 5\""
         raise BadInput("a query with {canary}, and whom to ask, with --provider", hint=hint)
+    asked = {name: value for name, value in body.items() if value} | {"user": {"userName": targets.user_of(user)}}
 
     def ask(text: str) -> str:
-        body = {"type": "sqlDataRequest", "user": {"userName": targets.user_of(user)}, "providers": providers,
-                "query": query.replace("{canary}", text)}  # fmt: skip
         with targets.api(state, testbed, "", user) as client:
-            job = client.call("POST", "/api/v1/jobs", body=body | ({"archetype": archetype} if archetype else {}),
-                              params={"wait": "true"}, within=None).json()  # fmt: skip
-            names = [result["name"] for result in job.get("results", ())]
-            found = [client.call("GET", f"{path_of(job['id'])}/result", params={"name": name, "format": "json"})
-                     for name in names]  # fmt: skip
-        return "".join(each.text for each in found)
+            whole = asked | {"query": query.replace("{canary}", text)}
+            job = client.call("POST", "/api/v1/jobs", body=whole, params={"wait": "true"}, within=None).json()
+            path, names = f"{path_of(job['id'])}/result", [result["name"] for result in job.get("results", ())]
+            return "".join(client.call("GET", path, params={"name": name, "format": "json"}).text for name in names)
 
     return in_request(ask, ", ".join(providers), subject.spots())
 
