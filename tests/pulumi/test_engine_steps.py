@@ -12,10 +12,16 @@ def event(**members):
     return SimpleNamespace(**{name: members.get(name) for name in names})
 
 
-def of(op, kind="Link", name="a-b", diffs=()):
+def of(op, kind="Link", name="a-b", old=None, new=None):
     urn = f"urn:pulumi:s::dynamos::x${kind}::{name}"
     return SimpleNamespace(
-        metadata=SimpleNamespace(op=op, type=f"pulumi-python:dynamic/testbed:{kind}", urn=urn, diffs=list(diffs))
+        metadata=SimpleNamespace(
+            op=op,
+            type=f"pulumi-python:dynamic/testbed:{kind}",
+            urn=urn,
+            old=SimpleNamespace(outputs=old),
+            new=SimpleNamespace(inputs=new),
+        )
     )
 
 
@@ -32,10 +38,12 @@ def complaint(message, urn="urn:pulumi:s::dynamos::x$Link::a-b", severity="error
 
 
 def test_a_step_is_told_as_it_begins_and_as_it_is_done():
-    change = of("update", diffs=["item"])
+    before = {"item": {"mtu": 1500, "forward": {"delay": "70ms", "loss": 0}}, "on": {"a": "1"}, "broken": ""}
+    after = {"item": {"mtu": 1500, "forward": {"delay": "30ms", "loss": 0}}, "on": {"a": "2"}}
+    change = of("update", old=before, new=after)
     listener, told = heard(event(resource_pre_event=change), event(res_outputs_event=change))
     assert [(str(step), step.phase) for step in told] == [
-        ("update link a-b: item", "begins"), ("update link a-b: item", "done"),
+        ("update link a-b: forward.delay 70ms → 30ms, on", phase) for phase in ("begins", "done")
     ]  # fmt: skip
     assert [step.as_json()["action"] for step in listener.steps] == ["update"]
 

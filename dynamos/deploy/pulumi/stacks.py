@@ -1,7 +1,7 @@
 """Stacks: profiles provisioned with the real engine, through Pulumi's Automation API.
 
 `dynamos stack` and `cd infra && pulumi up` work on the same stacks with the same state, where both are told the same
-backend: by default `file://<state>/stacks`.
+backend: by default `file://<state>/stacks?metadata=skip`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from dynamos.testbed.locks import locked
 
 Told = Callable[[Step], None]
 _LOCK_SECONDS = 1.0
+_PLAIN_FILES = "?metadata=skip"
+"""Without files beside the state that an engine which is killed leaves half written, so that it cannot be read."""
 _SHOWN = 30
 
 
@@ -137,7 +139,7 @@ class Stack:
         """Give the variables of the engine: whatever the user has set himself, and ours where he has not."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         told = {**self._engine.environment(self.folder), "DYNAMOS_STATE": str(self._state)}
-        told["PULUMI_BACKEND_URL"] = os.environ.get("PULUMI_BACKEND_URL") or self.folder.as_uri()
+        told["PULUMI_BACKEND_URL"] = os.environ.get("PULUMI_BACKEND_URL") or f"{self.folder.as_uri()}{_PLAIN_FILES}"
         if not {"PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"} & os.environ.keys():
             told["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(self._passphrase())
         return told

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ _NOISE = re.compile(r"<\{%[^%]*%\}>|\x1b\[[0-9;]*m|^(?:error|warning): |Exceptio
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One resource and what happens to it: `action` in Pulumi's words, `changes` the properties that differ."""
+    """One resource and what happens to it: `action` in Pulumi's words, `changes` what of it becomes what."""
 
     action: str
     kind: str
@@ -62,7 +62,8 @@ class Listener:
         found = _KINDS.search(str(metadata.type))
         if not found or action in _QUIET:
             return
-        changes = tuple(metadata.diffs or ()) if action in ("update", "replace") else ()
+        old, new = getattr(metadata.old, "outputs", None), getattr(metadata.new, "inputs", None)
+        changes = tuple(_turns(old, new)) if old and new else ()
         step = Step(action, found[1], str(metadata.urn).rpartition("::")[2], phase, changes)
         if phase == "begins":
             self.steps.append(step)
@@ -78,6 +79,20 @@ class Listener:
         told = text if not name or "pulumi:pulumi:Stack" in str(said.urn) or name in text else f"{name}: {text}"
         if told not in self.problems:
             self.problems.append(told)
+
+
+def _turns(old: Mapping[str, Any], new: Mapping[str, Any], inside: str = "") -> Iterator[str]:
+    """Give what differs of what was wanted now and what is there, down to single values."""
+    for name, value in new.items():
+        was, path = old.get(name), f"{inside}{name}"
+        if name == "__provider" or was == value:
+            continue
+        if isinstance(was, Mapping) and isinstance(value, Mapping) and name != "on":
+            yield from _turns(was, value, "" if name == "item" else f"{path}.")
+        elif isinstance(was, str | float | int) and isinstance(value, str | float | int):
+            yield f"{path} {was} → {value}"
+        else:
+            yield path
 
 
 def _word(action: Any) -> str:
