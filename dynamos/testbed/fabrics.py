@@ -48,15 +48,11 @@ class WanFabric:
     def make(self, *items: Item) -> None:
         wan = Wan.create(self._world)
         for item in items:
-            match item:
-                case Router():
-                    wan.put_router(item)
-                case Link():
-                    wan.put_link(item)
-                case Routes():
-                    wan.put_routes(item)
-                case _:
-                    raise Broken(f"{item.key} is not of a WAN")
+            if not isinstance(item, Router | Link | Routes):
+                raise Broken(f"{item.key} is not of a WAN")
+        wan.put_router(*(item for item in items if isinstance(item, Router)))
+        wan.put_link(*(item for item in items if isinstance(item, Link)))
+        wan.put_routes(*(item for item in items if isinstance(item, Routes)))
 
     def change(self, _: Item, after: Item) -> None:
         self.make(after)
