@@ -27,6 +27,7 @@ FEATURES: tuple[Feature, ...] = (
             "iproute2": ("ip", "tc", "bridge"),
             "nftables": ("nft",),
             "iputils-ping": ("ping",),
+            "openssl": ("openssl",),
             "util-linux": ("nsenter", "unshare", "flock", "runuser", "setpriv"),
         },
         "there are no testbeds with networks of their own (driver: namespaces)",
@@ -63,14 +64,7 @@ FEATURES: tuple[Feature, ...] = (
     ),
     Feature("nebula", {"nebula": ("nebula", "nebula-cert")}, "there is no overlay nebula"),
     Feature("openvpn", {"openvpn": ("openvpn",)}, "there is no overlay openvpn"),
-    Feature(
-        "mtls",
-        {
-            "openssl": ("openssl",),
-            "haproxy": ("haproxy",),
-        },
-        "there is no overlay mtls",
-    ),
+    Feature("mtls", {"haproxy": ("haproxy",)}, "there is no overlay mtls"),
     Feature("tests", {"tcpdump": ("tcpdump",), "procps": ("ps",)}, "some tests of the project itself skip"),
 )
 """Every feature that needs packages: the testbed's own, then those of its overlays, by the driver's name."""

@@ -11,6 +11,10 @@ from dynamos.model.networks import DriverName
 from dynamos.testbed.overlays.registry import driver
 
 
+ESSENTIAL = {"bash", "diffutils"}
+"""Packages that every Debian has."""
+
+
 @pytest.fixture
 def capable(monkeypatch):
     monkeypatch.setattr(doctors, "obstacle", lambda: "")
@@ -48,7 +52,7 @@ def test_each_package_is_told_once():
 @pytest.mark.parametrize("name", get_args(DriverName))
 def test_what_a_driver_names_is_in_the_list_under_its_name_or_under_sites(name):
     listed = {package for each in FEATURES if each.name in ("sites", name) for package in each.needs}
-    assert set(driver(name).capabilities.programs.values()) <= {*listed, "bash"}  # which every Debian has
+    assert set(driver(name).capabilities.programs.values()) <= listed | ESSENTIAL
 
 
 def test_services_are_forbidden_to_start_only_while_packages_are_installed(tmp_path, capable):
