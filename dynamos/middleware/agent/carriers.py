@@ -97,6 +97,7 @@ class Carrier:
         self._confirmations: dict[int, asyncio.Future[None]] = {}
         self._aborts: dict[int, threading.Event] = {}
         self._numbers = 0
+        self._alone = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def work(self) -> None:
@@ -113,9 +114,9 @@ class Carrier:
         hearing.start()
         while (order := await orders.get()) is not None:
             await self._obey(*order)
-        for task in self._sends.values():
-            task.cancel()
-        await self._exchange.close()
+        # Without its agent it ends as it is: peers see a stream that broke, and whose agent is gone is found out
+        # elsewhere. When a part has ended well there is nothing left to do.
+        os._exit(0)
 
     def _hear(
         self, loop: asyncio.AbstractEventLoop, orders: asyncio.Queue[tuple[dict[str, Any], list[int]] | None]
@@ -127,6 +128,7 @@ class Carrier:
                     event.set()
             else:
                 loop.call_soon_threadsafe(orders.put_nowait, order)
+        self._alone = True
         for event in tuple(self._aborts.values()):
             event.set()
         loop.call_soon_threadsafe(orders.put_nowait, None)
@@ -160,7 +162,7 @@ class Carrier:
                 number = self._numbers
             event = self._aborts[number] = threading.Event()
             self._say({"aborted": number, "job": job, "error": pack(error)})
-            if not event.wait(ACKNOWLEDGED_SECONDS):
+            if not self._alone and not event.wait(ACKNOWLEDGED_SECONDS):
                 self._aborts.pop(number, None)
                 log.warning("abort.unheard", extra={"job": job})
 

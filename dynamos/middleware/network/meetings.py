@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 tracer = trace.get_tracer("dynamos.orchestrator")
 ASK_SECONDS = 30.0
 LEAVE_SECONDS = 20.0
+CLOSE_SECONDS = 1.0
+"""Helpers may be stopping too; they remove by themselves what they have not been told to."""
 
 
 class Meeting(Protocol):
@@ -125,7 +127,7 @@ class PerRequest:
         if self._renewing:
             self._renewing.cancel()
         if self._leaving:
-            await asyncio.wait(self._leaving, timeout=5.0)
+            await asyncio.wait(self._leaving, timeout=CLOSE_SECONDS)
 
     def _take(self, job: str) -> int:
         if not self._free:
