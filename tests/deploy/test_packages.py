@@ -10,7 +10,6 @@ from dynamos.kit.errors import JobFailed, Unavailable
 from dynamos.model.networks import DriverName
 from dynamos.testbed.overlays.registry import driver
 
-
 ESSENTIAL = {"bash", "diffutils"}
 """Packages that every Debian has."""
 

@@ -172,6 +172,7 @@ def test_a_look_at_the_wrong_place_proves_nothing(lab, hosts, two):
     assert {each.verdict for each in found.sightings} == {"unseen"}
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("driver", sorted(registry.drivers()))
 def test_each_driver_isolates_and_encrypts_as_it_says(lab, hosts, driver):
     lacks = registry.driver(driver).missing(lab.nodes["ams"])
