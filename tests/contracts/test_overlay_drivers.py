@@ -10,7 +10,7 @@ import pytest
 from dynamos.kit.errors import BadInput
 from dynamos.model.overheads import TRAITS
 from dynamos.testbed.overlays import networks, registry
-from support.overlays import Capture, Interrupted, Lab, changes, material_of, torn, unable, until
+from support.overlays import PORT, Capture, Interrupted, Lab, changes, material_of, torn, unable, until
 
 pytestmark = [pytest.mark.testbed, pytest.mark.skipif(bool(unable()), reason=unable())]
 
@@ -103,6 +103,19 @@ def test_a_container_has_no_other_network(lab, driver, up):
         assert lab.hear(member.container, lab.underlays, port=22, within=0.5) == {}
         told = json.loads(member.container.run(["ip", "-j", "-4", "route", "show", "default"]).text or "[]")
         assert told == []
+
+
+def test_rules_in_a_container_see_what_leaves_it_as_it_is(lab, driver, up):
+    members = up(lab.network(driver), "ams1", "los1", "tok1")
+    ams, los, _ = members
+    drop = f"ip daddr {los.address} tcp dport {PORT} counter drop"
+    rules = f"table inet edge {{ chain out {{ type filter hook output priority 0; oif lo accept; {drop}; }}; }}"
+    ams.container.run(["nft", "-f", "-"], stdin=rules.encode())
+    try:
+        assert lab.hear(ams.container, {"los1": "los1", "tok1": "tok1"}, within=0.5) == {"tok1": "tok1 heard hello"}
+        assert driver.unreached(lab.network(driver), ams, members[1:]) == []
+    finally:
+        ams.container.run(["nft", "delete", "table", "inet", "edge"])
 
 
 def test_two_networks_do_not_touch(lab, driver, up):

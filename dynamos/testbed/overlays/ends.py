@@ -48,9 +48,8 @@ def made_once(member: Member, device: str, create: str, body: str, inside: Seque
 
 
 def still(host: Host, tests: Sequence[str]) -> list[str]:
-    """Give the first line that each command prints, with the host's name: something is there. None where the host is
-    gone."""
-    script = "\n".join(f"{{ {test}; }} 2>/dev/null | head -n 1" for test in tests)
+    """Give the lines that the commands print, with the host's name: something is there. None where the host is gone."""
+    script = "\n".join(f'told=$({{ {test}; }} 2>/dev/null) || true\n[ -z "$told" ] || echo "$told"' for test in tests)
     try:
         told = scripts.run(host, script).text
     except NotFound:

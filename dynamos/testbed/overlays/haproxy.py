@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 GREETING_PORT = 1
-"""The port of every member at which its proxy says the member's name: for probes."""
+"""The port at which a member's proxy tells other proxies the member's name, in HTTP: for probes."""
 INNER_PORT, STATUS_PORT = 61443, 61442
 """Ports of the proxy on its loopback address in the container."""
 
@@ -61,30 +61,39 @@ class Proxy:
 
 
 def configuration(proxy: Proxy, others: Sequence[Other], version: str) -> str:
-    """Give the whole file. The proxy tells `version` at its status port as soon as it works by this file."""
-    return _HEAD + _status(proxy, version) + _outwards(proxy, others) + (_inwards(proxy) if others else "")
+    """Give the whole file. The proxy tells `version` at its status port as soon as it works by this file, and there at
+    `/NAME` what that peer's proxy says."""
+    return _HEAD + _status(proxy, others, version) + _outwards(proxy, others) + (_inwards(proxy) if others else "")
 
 
-def _status(proxy: Proxy, version: str) -> str:
+def _status(proxy: Proxy, others: Sequence[Other], version: str) -> str:
+    choices = "".join(f"    use_backend ask-{each.name} if {{ path /{each.name} }}\n" for each in others)
+    greeted = "".join(
+        f"backend ask-{each.name}\n    mode http\n    retries 0\n{_server(proxy, each, f'str({GREETING_PORT}')}"
+        for each in others
+    )
     return f"""\
 frontend status
     mode http
     bind {proxy.inside}:{STATUS_PORT} namespace {proxy.box}
-    http-request return status 200 content-type text/plain string {version}
-"""
+    http-request return status 200 content-type text/plain string {version} if {{ path / }}
+{choices}{greeted}"""
 
 
 def _outwards(proxy: Proxy, others: Sequence[Other]) -> str:
     """Take what the container sends to a peer's address, and connect to that peer's proxy and no other."""
     choices = "".join(f"    use_backend to-{each.name} if {{ dst {each.address} }}\n" for each in others)
-    ends = "".join(
-        f"backend to-{each.name}\n"
-        f"    server {each.name} {each.underlay}:{each.port} source {proxy.underlay} "
-        f"ssl sni dst_port,concat(.{each.name}.{proxy.network}) verify required "
-        f"crt {proxy.folder}/me.pem ca-file {proxy.folder}/peer-{each.name}.pem\n"
-        for each in others
-    )
+    ends = "".join(f"backend to-{each.name}\n{_server(proxy, each, 'dst_port,concat(')}" for each in others)
     return f"frontend outwards\n    bind {proxy.inside}:{INNER_PORT} namespace {proxy.box}\n{choices}{ends}"
+
+
+def _server(proxy: Proxy, other: Other, port: str) -> str:
+    """Give the line that connects to a peer's proxy, with this port in the name that it is called by."""
+    return (
+        f"    server {other.name} {other.underlay}:{other.port} source {proxy.underlay} "
+        f"ssl sni {port}.{other.name}.{proxy.network}) verify required "
+        f"crt {proxy.folder}/me.pem ca-file {proxy.folder}/peer-{other.name}.pem\n"
+    )
 
 
 def _inwards(proxy: Proxy) -> str:

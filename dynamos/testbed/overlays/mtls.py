@@ -33,11 +33,8 @@ from dynamos.testbed.overlays.endpoints import Endpoint
 PORT = 8443
 _DAYS = 30
 _PATIENCE = 3
-_HEAR = (
-    f'exec 3<>/dev/tcp/$1/{haproxy.GREETING_PORT} && printf "GET / HTTP/1.0\\r\\n\\r\\n" >&3 || exit 1; '
-    'while read -r line <&3; do :; done; [ "$line" = "$2" ]'
-)
-"""Asks the proxy at $1 for its name, and succeeds where that is $2."""
+_ASK = 'exec 3<>$0; printf "GET $1 HTTP/1.0\\r\\n\\r\\n" >&3; while read -r line <&3; do :; done; [ "$line" = "$2" ]'
+"""Asks a proxy at its status port ($0) for a path ($1), and succeeds where the last line of the answer is $2."""
 
 
 class MutualTls:
@@ -80,11 +77,10 @@ class MutualTls:
             member.container, network.name, {member.name: member.address, **{p.name: p.address for p in others}}
         )
 
-    def unreached(self, _: Network, member: Member, peers: Sequence[Member]) -> list[str]:
+    def unreached(self, network: Network, member: Member, peers: Sequence[Member]) -> list[str]:
         """Ask every peer's proxy for its name, through both proxies."""
-        lines = [
-            f"timeout {_PATIENCE} bash -c '{_HEAR}' - {p.address} {p.name} && echo {n} &" for n, p in enumerate(peers)
-        ]
+        ask = f"timeout {_PATIENCE} bash -c '{_ASK}' {_status(network)}"
+        lines = [f"{ask} /{peer.name} {peer.name} 2>/dev/null && echo {place} &" for place, peer in enumerate(peers)]
         told = scripts.run(member.container, "\n".join((*lines, "wait"))).text.split()
         return [peer.name for place, peer in enumerate(peers) if str(place) not in told]
 
@@ -126,11 +122,11 @@ class MutualTls:
 
 def _up(end: Endpoint) -> str:
     """Give the condition that the proxy answers at its status port: a signal before that would end it."""
-    return f"ip netns exec {end.box} bash -c 'exec 3<>{_status(end)}' 2>/dev/null"
+    return f"ip netns exec {end.box} bash -c 'exec 3<>{_status(end.network)}' 2>/dev/null"
 
 
-def _status(end: Endpoint) -> str:
-    return f"/dev/tcp/{_inside(end.network)}/{haproxy.STATUS_PORT}"
+def _status(network: Network) -> str:
+    return f"/dev/tcp/{_inside(network)}/{haproxy.STATUS_PORT}"
 
 
 def _argv(end: Endpoint) -> list[str]:
@@ -207,5 +203,5 @@ def _inner(end: Endpoint, others: Sequence[materials.Peer]) -> str:
 
 def _settling(end: Endpoint, version: str) -> str:
     """Give a script that waits until the proxy works by its file of this version."""
-    ask = f'exec 3<>{_status(end)}; printf "GET / HTTP/1.0\\r\\n\\r\\n" >&3; grep -q {version} <&3'
-    return endpoints.until(f"ip netns exec {end.box} bash -c '{ask}' 2>/dev/null", f"the proxy {end.name} is not up")
+    ask = f"ip netns exec {end.box} bash -c '{_ASK}' {_status(end.network)} / {version} 2>/dev/null"
+    return endpoints.until(ask, f"the proxy {end.name} is not up")
