@@ -259,7 +259,7 @@ def search(sizer: Any, expected: int) -> dict[str, Any]:
             low = size
         else:
             high, refusal = size, said
-            if low < fits < high:
+            if low <= fits < high:
                 candidates = [fits, fits + 1]
     return {"mtu": low, "refusal": refusal}
 
