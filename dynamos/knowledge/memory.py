@@ -24,12 +24,13 @@ from dynamos.knowledge.watches import below
 
 
 class MemoryCluster:
-    """The buckets, the logs and the listeners of one marketplace; `clock` tells when entries are too old."""
+    """The buckets, the logs and the listeners of one marketplace, with network helpers at `sites`; `clock` tells when
+    entries are too old."""
 
-    def __init__(self, parties: Iterable[str], clock: Clock | None = None) -> None:
+    def __init__(self, parties: Iterable[str], clock: Clock | None = None, *, sites: Iterable[str] = ()) -> None:
         names = tuple(parties)
         clock = clock or SystemClock()
-        self.rights = rights(names)
+        self.rights = rights(names, sites)
         self.buckets = {bucket.name: _Kept(bucket, clock) for bucket in buckets(names)}
         self.logs = {ledger.name: _Book(ledger) for ledger in LEDGERS}
         self.listeners: list[_Listener] = []

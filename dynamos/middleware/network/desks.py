@@ -77,6 +77,7 @@ class Desk:
                 loop.remove_reader(sock.fileno())
                 sock.close()
         self._callers.clear()
+        self._listener = None
         for task in self._tasks:
             task.cancel()
 
