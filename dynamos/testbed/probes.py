@@ -115,8 +115,10 @@ class Prober:
                 continue
             kind, stream, number, stamp = _FORM.unpack_from(data)
             if kind == _PACE:
-                self._heard.setdefault(stream, []).append((number & ~(1 << 31), _arrival(extra) - stamp))
-                if number >> 31:
+                arrival = _arrival(extra)
+                self._heard.setdefault(stream, []).append((number & ~(1 << 31), arrival - stamp))
+                if number >> 31:  # the time that it has lain here is taken off that of the round trip
+                    stamp += time.time_ns() - arrival
                     self._answer(_FORM.pack(_ECHO, stream, number & ~(1 << 31), stamp), sender)
             elif kind == _ECHO:
                 self._echoes.setdefault(stream, []).append((number, _arrival(extra) - stamp))

@@ -82,6 +82,13 @@ class Lab:
         argv = ["ping", "-c", "1", "-W", "2", *words, self.address(destination)]
         return self.nodes[source].run(argv, check=False).text
 
+    def round_trip(self, source: str, destination: str) -> float:
+        """The shortest of some round trips: seconds."""
+        argv = ["ping", "-q", "-c", "5", "-i", "0.01", "-W", "2", self.address(destination)]
+        told = self.nodes[source].run(argv, check=False).text
+        assert "rtt min" in told, told
+        return float(told.rpartition("= ")[2].split("/")[0]) / 1000
+
     def reaches(self, source: str, destination: str) -> bool:
         return "1 received" in self.ping(source, destination)
 
