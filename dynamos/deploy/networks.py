@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -93,6 +94,13 @@ class AtNode:
 
 def _everywhere(path: Path) -> bool:
     return any(path.is_relative_to(Path("/", name)) for name in SYSTEM)
+
+
+def check_rights() -> None:
+    """Raise Unavailable where units cannot be born on nodes: only root may send its children there."""
+    if os.geteuid() != 0:
+        hint = "run it as root, or use the driver `processes`, which has no networks of its own"
+        raise Unavailable("a testbed of sites with networks needs root", where="driver", hint=hint)
 
 
 def end_world(folder: StateFolder) -> bool:

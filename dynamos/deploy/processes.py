@@ -32,7 +32,8 @@ class Program:
     """A child to keep alive, or with `task` one that runs once, to the end, before those that name it in `after`.
 
     `main` says on its descriptor that it is ready; a program that cannot say so has a `probe`, which gives its address
-    once it answers. It lives at its `place`, and has the descriptors in `handed` too.
+    once it answers. It lives at its `place`, and has the descriptors in `handed` too. `within` is how many seconds it
+    may take to be ready, where that is not what everybody has.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Program:
     probe: Callable[[], str | None] | None = None
     place: Place = HERE
     handed: tuple[int, ...] = ()
+    within: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +201,7 @@ class Processes:
             self._failed(entry, explain(error, program.log))
             return
         entry.born = born(entry.child.pid)
-        entry.due = time.monotonic() + self._patience.ready
+        entry.due = time.monotonic() + self._within(entry)
         self._enter(entry, Phase.STARTING)
 
     def _is_ready(self, entry: _Entry, address: str) -> None:
@@ -277,8 +279,12 @@ class Processes:
             elif found:
                 self._is_ready(entry, found)
             elif now >= entry.due:
-                bound = f"{entry.program.name} was not ready within {self._patience.ready:g} s"
+                bound = f"{entry.program.name} was not ready within {self._within(entry):g} s"
                 self._reap(entry, os.WEXITED, kill=True, error=TimedOut(bound))
+
+    def _within(self, entry: _Entry) -> float:
+        own = entry.program.within
+        return self._patience.ready if own is None else own
 
     def _read(self, entry: _Entry) -> None:
         with suppress(BlockingIOError):

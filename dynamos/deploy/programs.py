@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -35,6 +36,9 @@ KNOWLEDGE = "knowledge"
 SHARED_DATA = "data"
 """Generated data lie beside the testbeds' folders: two testbeds of one marketplace share them."""
 
+NETWORKS_SECONDS = 90.0
+"""How long sites, links and overlays may take: routing protocols have to find their neighbours, and sites are many."""
+
 _BUS_CONFIG = "bus.json"
 _LOOK_SECONDS = 0.2
 _SERVERS = ("bus", "leaf")
@@ -49,13 +53,15 @@ def prepare(folder: StateFolder, path: Path) -> Prepared:
     if profile.name == SHARED_DATA:
         raise BadInput("a profile cannot be called 'data'", where=f"{path} ($.name)", hint="give it another name")
     marketplace = profiles.resolve(profile)
+    if profile.driver == "namespaces":
+        networks.check_rights()
     grounds = prepare_grounds(folder, profile, marketplace)
     certify(grounds)
     if not grounds.own_networks:
         return Prepared(marketplace.name, _programs(grounds), profile.settings.open)
     world = networks.World(folder, profile)
     world.clear()  # what an earlier life left
-    first = _task(folder, TESTBED, world.bring_up, ())
+    first = replace(_task(folder, TESTBED, world.bring_up, ()), within=NETWORKS_SECONDS)
     return Prepared(
         marketplace.name, (first, *_programs(grounds, world)), profile.settings.open, world.check, world.clear
     )

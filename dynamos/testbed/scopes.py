@@ -50,7 +50,7 @@ T = TypeVar("T")
 
 PREFIX = "request-"
 """Containers, overlays and files of jobs begin so, and nothing without it is removed."""
-REACH_SECONDS = 15.0
+REACH_SECONDS = 40.0
 EVERYWHERE = "0.0.0.0"  # noqa: S104  in a container that is in its overlays and nowhere else
 _PAUSE = 0.02
 _TRIES = 5

@@ -29,7 +29,7 @@ from dynamos.model.plans import Plan
 
 log = logging.getLogger(__name__)
 tracer = trace.get_tracer("dynamos.orchestrator")
-ASK_SECONDS = 30.0
+ASK_SECONDS = 60.0
 LEAVE_SECONDS = 20.0
 CLOSE_SECONDS = 1.0
 """Helpers may be stopping too; they remove by themselves what they have not been told to."""
