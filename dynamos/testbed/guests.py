@@ -32,19 +32,26 @@ _TAIL = 600
 _INIT = """#!/bin/sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 files={folder}/guest-$guest
-mount -t proc none /proc
-mount -t tmpfs none /mnt
-mkdir -p /mnt/lib/modules
-ln -s "/usr/lib/uml/modules/$(uname -r)" /mnt/lib/modules/
-modprobe -a -d /mnt sch_netem sch_ingress cls_matchall act_mirred
-said=$( {{ tc -batch "$files.fixed" && ip -batch "$files.ip" && tc -batch "$files.tc"; }} 2>&1)
+# Where the machine's files belong to nobody, a program that takes on its owner's rights loses ours. A copy does not.
+cp "$(command -v mount)" /dev/mount
+/dev/mount -t proc none /proc
+mkdir -p /dev/lib/modules
+ln -s "/usr/lib/uml/modules/$(uname -r)" /dev/lib/modules/
+said=$( {{
+  modprobe -a -d /dev sch_netem sch_ingress cls_matchall act_mirred && tc -batch "$files.fixed" &&
+  ip -batch "$files.ip" && tc -batch "$files.tc"
+}} 2>&1)
 code=$?
 stty raw -echo
 printf '%s %s %s\\n' ready "$code" "$(printf %s "$said" | tr '\\n' ' ' | cut -c 1-1000)"
-while read -r number verb words; do
-  said=$(printf '%s\\n' "$words" | tr ';' '\\n' | "$verb" -batch - 2>&1)
+set -f
+while IFS=' ' read -r number verb words; do
+  IFS=';'
+  set -- $words
+  said=$(printf '%s\\n' "$@" | "$verb" -batch - 2>&1)
   code=$?
-  printf '%s %s %s\\n' "$number" "$code" "$(printf %s "$said" | tr '\\n' ' ' | cut -c 1-1000)"
+  test -z "$said" || said=$(printf %s "$said" | tr '\\n' ' ' | cut -c 1-1000)
+  printf '%s %s %s\\n' "$number" "$code" "$said"
 done
 """
 

@@ -60,8 +60,10 @@ class Works:
         script = laid.cable.impaired() if impairs_else else ""
         script += laid.cable.sized() if before.mtu != laid.present.mtu else ""
         self.script(script)
-        if impairs_else or before.state == "cut":
+        if impairs_else:
             self._instruct(state, [laid.cable])
+        elif before.state == "cut":
+            self._instruct(state, [laid.cable], verbs=guests.VERBS[:1])
         self.script(laid.cable.stated() if before.state != laid.present.state else "")
         self._remember(state, laid.cable)
         self._end(state, [laid])
@@ -101,14 +103,14 @@ class Works:
             logger.info("wan.link", extra={"link": laid.present.name, "state": laid.present.state, "by": laid.kind})
         return self.save(state.with_links(done))
 
-    def _instruct(self, state: WanState, cables: Sequence[Cable]) -> None:
+    def _instruct(self, state: WanState, cables: Sequence[Cable], *, verbs: Sequence[str] = guests.VERBS) -> None:
         """Have guests do what they have to for these links, and start those that are not there."""
         for number in dict.fromkeys(cable.guest for cable in cables if cable.kind == "guest"):
             mine = [cable for cable in cables if cable.guest == number and cable.kind == "guest"]
             guest = Guest(self._box, number)
             self._remember(state, mine[0])
             if guest.running:
-                for verb in guests.VERBS:
+                for verb in verbs:
                     guest.tell(verb, [line for cable in mine for line in getattr(cable, verb)])
             else:
                 guest.start()
