@@ -23,6 +23,8 @@ HOME = "/run/dynamos/evpn"
 SEATS = f"{HOME}/seats"
 _FOLDER = f"{HOME}/frr"
 _DAEMONS = ("evpn-zebra", "evpn-bgpd")
+_ZEBRA = "'log stdout' 'ip nht resolve-via-default'"
+"""Without the second line, a node that has but its default route to the others never calls them."""
 _WITHIN, _PAUSE = 30.0, 0.05
 _VTYSH = f"vtysh --vty_socket {_FOLDER}"
 _FILTER, _FILTERED = "/proc/sys/net/bridge/bridge-nf-call-iptables", f"{HOME}/filtered"
@@ -73,7 +75,7 @@ def _segments(node: Host) -> list[Segment]:
 def _serve(node: Host, segments: Sequence[Segment]) -> bool:
     """Start what does not run, tell it what it does not know, and give whether nothing was left to tell."""
     prepare = (
-        f"mkdir -p {_FOLDER}\nchown frr {_FOLDER}\necho 'log stdout' > {_FOLDER}/zebra.conf\n"
+        f"mkdir -p {_FOLDER}\nchown frr {_FOLDER}\nprintf '%s\\n' {_ZEBRA} > {_FOLDER}/zebra.conf\n"
         + scripts.fed(f"cat > {_FOLDER}/bgpd.new", [configuration(segments)])
         + f"mv {_FOLDER}/bgpd.new {_FOLDER}/bgpd.conf\n"
     )
