@@ -16,11 +16,11 @@ help: ## list the targets
 demo: $(READY) ## every idea of the system on this machine, with real data, checked; in under a minute
 	@$(BIN)/dynamos demo
 
-test: $(READY) ## the project's behaviour, in minutes
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not e2e"
+test: $(READY) ## the project's behaviour, in minutes; networks of testbeds apart
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not e2e and not testbed"
 
 e2e: $(READY) ## what takes longer: every driver, whole testbeds, what must be shown of them; one after the other
-	$(BIN)/python -m pytest -m e2e
+	$(BIN)/python -m pytest -m "e2e or testbed"
 
 packages: $(READY) ## install the Debian packages that testbeds with networks need (as root; others are told which)
 	$(BIN)/dynamos doctor --fix

@@ -1,6 +1,7 @@
-"""The buckets and logs of a marketplace, made from a node: `python -m dynamos.deploy.buckets URL FOLDER STAMP PARTY,PARTY`.
+"""The buckets and logs of a marketplace, made from a node: `python -m dynamos.deploy.buckets URL FOLDER STAMP PARTIES`.
 
-FOLDER holds the administrator's certificate and key; STAMP is a file that lives as long as what the bus keeps. Prints `made` where they had not been made for these parties yet.
+FOLDER holds the administrator's certificate and key; STAMP is a file that lives as long as what the bus keeps; PARTIES
+are separated by commas. Prints `made` where they had not been made for these parties yet.
 """
 
 from __future__ import annotations

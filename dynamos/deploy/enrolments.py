@@ -1,7 +1,7 @@
 """Enrolments: how a unit on a node comes to its certificate, without its key ever leaving the node.
 
-On the node, `python -m dynamos.deploy.enrolments ask|place` makes keys and signing requests, and takes what the authority
-gave for them; JSON comes in and goes out. At the controller, `sign` has the authority answer.
+On the node, `python -m dynamos.deploy.enrolments ask|place` makes keys and signing requests, and takes what the
+authority gave for them; JSON comes in and goes out. At the controller, `sign` has the authority answer.
 """
 
 from __future__ import annotations

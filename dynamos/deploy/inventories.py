@@ -98,7 +98,7 @@ def inventory(name: str | Path, nodes: Iterable[Reached], control: Path) -> Inve
         "dynamos_bus": _hub(placed),
         "ansible_python_interpreter": "/usr/bin/python3",
     }
-    return Inventory(_groups(profile, marketplace, wanted, placed), hosts, shared)
+    return Inventory(_groups(marketplace, wanted, placed), hosts, shared)
 
 
 def live(state: Path, name: str | Path) -> Inventory:
@@ -248,7 +248,7 @@ def user_of(unit: str) -> str:
 
 
 def _groups(
-    profile: Profile, marketplace: Marketplace, wanted: Mapping[str, str], placed: Mapping[str, list[Unit]]
+    marketplace: Marketplace, wanted: Mapping[str, str], placed: Mapping[str, list[Unit]]
 ) -> dict[str, tuple[str, ...]]:
     groups: dict[str, list[str]] = {"control": [], "provider": [], "compute": []}
     named = {party for each in marketplace.agreements.values() for party in each.compute_providers}

@@ -11,21 +11,25 @@ from dynamos.testbed.expectations import Expected
 from dynamos.testbed.probes import HEADERS
 
 ETHERNET = 14
+DELAY_SECONDS, DELAY_SHARE = 0.001, 0.05
+"""By how much a delay may differ from what is declared: by the larger of both."""
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """Paces: `seconds` at most every `interval`, and at least `packets` of them. Floods: `flood` seconds each."""
+    """Paces: for `seconds`, at most one every `interval`, and at least `packets` of them. Floods: `flood` seconds each,
+    over ways of at most so many `links`: a longer way takes as much of the emulator as all of its links."""
 
     name: str
     seconds: float
     interval: float
     packets: int
     flood: float
+    links: int
 
 
-QUICK = Effort("quick", seconds=2.0, interval=0.002, packets=100, flood=0.5)
-THOROUGH = Effort("thorough", seconds=15.0, interval=0.002, packets=2000, flood=2.0)
+QUICK = Effort("quick", seconds=2.0, interval=0.002, packets=100, flood=0.5, links=1)
+THOROUGH = Effort("thorough", seconds=15.0, interval=0.002, packets=2000, flood=2.0, links=16)
 
 
 class Trip(NamedTuple):
@@ -47,6 +51,10 @@ _FLOODS_RATE = 400e6
 _AFTER = 0.3
 _SIZES_SECONDS = 1.5
 _FEWEST, _MOST = 50, 20_000
+_JITTERS_APART = 4
+_MEDIAN_ERROR = 1.2533
+"""The standard error of a normal sample's median, in that of its mean."""
+_LONGER = 6
 
 
 class Schedule(NamedTuple):
@@ -68,7 +76,7 @@ def schedule(trips: Sequence[Trip], hosts: int, effort: Effort, *, echo: bool, s
     quiet = _SIZES_SECONDS + 4 * longest
     for stream, trip in enumerate(trips):
         own = max(interval, _own_interval(trip.expected))
-        count = min(max(math.ceil(effort.seconds / own), _least(effort, own)), _MOST)
+        count = min(max(math.ceil(effort.seconds / own), _least(effort, trip.expected, own)), _MOST)
         plans[trip.source]["paces"].append(
             {"to": trip.address, "stream": stream, "count": count, "interval": own, "size": _PACE_BYTES, "echo": echo,
              "at": slack + own * stream / max(len(trips), 1)}
@@ -77,7 +85,7 @@ def schedule(trips: Sequence[Trip], hosts: int, effort: Effort, *, echo: bool, s
         plans[trip.source]["sizes"].append(size)
         quiet = max(quiet, count * own + longest)
     end = slack + quiet + _AFTER
-    for batch in _batches(trips):
+    for batch in _batches(trips, effort.links):
         until = end + effort.flood * (_OVERDRIVE + 0.1) + longest + _AFTER
         for stream in batch:
             trip = trips[stream]
@@ -93,22 +101,26 @@ def schedule(trips: Sequence[Trip], hosts: int, effort: Effort, *, echo: bool, s
 def _own_interval(expected: Expected) -> float:
     """Give the shortest interval at which paces neither fill a slow link nor are in each other's way."""
     of_rate = _WIRE_BYTES * 8 / (_SHARE_OF_RATE * expected.rate) if expected.rate else 0.0
-    return max(of_rate, 2 * expected.jitter)
+    return max(of_rate, _JITTERS_APART * expected.jitter)
 
 
-def _least(effort: Effort, interval: float) -> int:
-    """Give the fewest packets that are worth it, where they would take no more than some times as long."""
-    return max(min(effort.packets, math.ceil(4 * effort.seconds / interval)), _FEWEST)
+def _least(effort: Effort, expected: Expected, interval: float) -> int:
+    """Give the fewest packets that are worth it, where they would take no more than some times as long: as many as it
+    takes for the median of jittered delays to be known three times better than its tolerance."""
+    tolerance = max(DELAY_SECONDS, DELAY_SHARE * expected.delay)
+    settled = math.ceil((3 * _MEDIAN_ERROR * expected.jitter / tolerance) ** 2)
+    return max(min(max(effort.packets, settled), math.ceil(_LONGER * effort.seconds / interval)), _FEWEST)
 
 
-def _batches(trips: Sequence[Trip]) -> list[list[int]]:
-    """Give which floods go side by side: no two over one link the same way, from one host, or to one."""
+def _batches(trips: Sequence[Trip], links: int) -> list[list[int]]:
+    """Give which floods go side by side: no two over one link the same way, from one host, or to one, and all of them
+    together, each counted once for each of its links, no more than one machine carries."""
     batches: list[tuple[list[int], set[Any], float]] = []
     for stream, trip in enumerate(trips):
-        if not trip.expected.rate or trip.expected.loss >= 1:
+        if not trip.expected.rate or trip.expected.loss >= 1 or len(trip.expected.links) > links:
             continue
         takes = {("from", trip.source), ("to", trip.destination), *trip.expected.ways}
-        rate = float(trip.expected.rate)
+        rate = float(trip.expected.rate) * max(1, len(trip.expected.links))
         for index, (batch, taken, sum_of_rates) in enumerate(batches):
             if not takes & taken and sum_of_rates + rate <= _FLOODS_RATE:
                 batches[index] = ([*batch, stream], taken | takes, sum_of_rates + rate)

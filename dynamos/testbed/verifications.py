@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dynamos.kit.errors import JobFailed
-from dynamos.testbed.efforts import QUICK, Effort
+from dynamos.testbed.efforts import DELAY_SECONDS, DELAY_SHARE, QUICK, Effort
 from dynamos.testbed.expectations import Expected, expected
 from dynamos.testbed.intervals import wilson
 from dynamos.testbed.items import Link, Routes
@@ -18,7 +18,6 @@ from dynamos.testbed.measurements import Measured, Place, measure_all
 ATTEMPTS = 3
 """How often a pair that is out of tolerance is measured: machines are busy, and one of twenty 95 % intervals misses."""
 
-_DELAY_SECONDS, _DELAY_SHARE = 0.001, 0.05
 _JITTER_SECONDS, _JITTER_SHARE = 0.001, 0.2
 _RATE_SHARE = 0.1
 
@@ -101,8 +100,8 @@ def verify(
 ) -> Verification:
     """Measure every ordered pair of places against what its links say, and again those that deviate.
 
-    Tolerances: delay 1 ms or 5 %, jitter 1 ms or 20 %, loss and reordering within their 95 % intervals, rate 10 %, the
-    MTU exactly. `links` and `routes` are by their names, as in a wanted state.
+    Tolerances: delay 1 ms or 5 %, jitter 1 ms or 20 %, loss and reordering within their 95 % intervals, rate 10 %
+    where the effort measures it, the MTU exactly. `links` and `routes` are by their names, as in a wanted state.
     """
     began = time.monotonic()
     declared = {
@@ -132,7 +131,7 @@ def compare(declared: Expected, measured: Measured) -> Iterator[Deviation]:
         return
     times = 2 if measured.round_trip else 1
     for what, seconds, got, least, share in (
-        ("delay", times * declared.delay, measured.delay, _DELAY_SECONDS, _DELAY_SHARE),
+        ("delay", times * declared.delay, measured.delay, DELAY_SECONDS, DELAY_SHARE),
         ("jitter", math.sqrt(times) * declared.jitter, measured.jitter, _JITTER_SECONDS, _JITTER_SHARE),
     ):
         if abs(got - seconds) > max(least, share * seconds):
@@ -150,9 +149,9 @@ def _order(declared: Expected, measured: Measured) -> Iterator[Deviation]:
 
 
 def _capacity(declared: Expected, measured: Measured) -> Iterator[Deviation]:
-    if declared.rate and (measured.rate is None or abs(measured.rate - declared.rate) > _RATE_SHARE * declared.rate):
-        got = (measured.rate or 0.0) / 1e6
-        text = f"rate {declared.rate / 1e6:.4g} Mbit/s declared, {got:.4g} Mbit/s measured"
+    got = measured.rate
+    if declared.rate and got is not None and abs(got - declared.rate) > _RATE_SHARE * declared.rate:
+        text = f"rate {declared.rate / 1e6:.4g} Mbit/s declared, {got / 1e6:.4g} Mbit/s measured"
         yield Deviation("rate", declared.rate, measured.rate, text)
     if measured.black_hole:
         text = f"packets larger than {measured.mtu} bytes vanish without a word: an MTU black hole"

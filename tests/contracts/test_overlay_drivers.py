@@ -77,6 +77,14 @@ def test_three_sites_talk_both_ways_by_name_and_address_with_the_right_mtu(lab, 
     assert networks.verify_mtu(network, members, driver) == []
 
 
+def test_who_is_called_sees_the_address_of_who_calls(lab, driver, up):
+    members = up(lab.network(driver), "ams1", "los1", "tok1")
+    for member in members:
+        others = {peer.name: peer.address for peer in members if peer is not member}
+        told = lab.hear(member.container, others, said="who am I?")
+        assert told == {name: f"{name} heard {member.address}" for name in others}
+
+
 def test_two_members_on_one_node_talk_too(lab, driver, up):
     members = up(lab.network(driver), "ams1", "ams2", "los1")
     assert everybody(lab, members) == all_hear_all(members)

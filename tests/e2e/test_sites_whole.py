@@ -243,6 +243,7 @@ def test_fifty_concurrent_requests_with_a_network_each(typed, tmp_path, right, f
     def ask(_):
         with httpx.Client(base_url=address, headers=headers, timeout=300, trust_env=False) as client:
             job = client.post("/api/v1/jobs", json=body, params={"wait": "true"}).json()
+            assert job.get("state") == "succeeded", job
             path = f"/api/v1/jobs/{job['id']}/result"
             return {
                 each["party"]: client.get(path, params={"name": each["name"], "format": "json"}).json()

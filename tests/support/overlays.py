@@ -27,6 +27,7 @@ def serve(talk):
         talk.settimeout(5)
         said = b""
         while block := talk.recv(65536): said += block
+        if said == b"who am I?": said = talk.getpeername()[0].encode()
         talk.sendall(sys.argv[1].encode() + b" heard " + said)
 listening = socket.create_server(("0.0.0.0", int(sys.argv[2])), backlog=64)
 while True: threading.Thread(target=serve, args=[listening.accept()[0]], daemon=True).start()

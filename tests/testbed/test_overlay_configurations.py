@@ -36,7 +36,7 @@ def test_changes_add_and_remove_what_differs_only():
     assert "  vni 9\n" in told
 
 
-PROXY = haproxy.Proxy("net", "amy", "10.80.7.1", "198.18.0.1", 8443, "box", "127.0.0.7", "/run/x")
+PROXY = haproxy.Proxy("net", "amy", "10.80.7.1", "198.18.0.1", 8443, "side", "/run/x")
 BOB = haproxy.Other("bob", "10.80.7.2", "198.18.0.2", 8444)
 
 
@@ -45,11 +45,11 @@ def test_both_sides_of_a_connection_prove_who_they_are():
     binds = [line.strip() for line in text.splitlines() if line.strip().startswith("bind")]
     servers = [line.strip() for line in text.splitlines() if line.strip().startswith("server")]
     wan = "bind 198.18.0.1:8443 ssl verify required crt /run/x/me.pem ca-file /run/x/peers.pem"
-    assert binds == ["bind 127.0.0.7:61442 namespace box", "bind 127.0.0.7:61443 namespace box", wan]
+    assert binds == ["bind 127.0.0.1:61442 namespace side", "bind :61443 namespace side", wan]
     to_bob = "server bob 198.18.0.2:8444 source 198.18.0.1 ssl sni {} verify required "
     to_bob += "crt /run/x/me.pem ca-file /run/x/peer-bob.pem"
     ways = [to_bob.format(name) for name in ("str(1.bob.net)", "dst_port,concat(.bob.net)")]
-    assert servers == [*ways, "server container 10.80.7.1 namespace box source 10.80.7.1"]
+    assert servers == [*ways, "server container 10.80.7.1 namespace side source 10.80.7.2"]
 
 
 def test_who_is_alone_does_not_listen():

@@ -4,6 +4,7 @@ cannot be is said before anything is made."""
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -122,17 +123,28 @@ def test_a_container_may_be_in_all_of_them_at_once(lab):
             networks.take_down(network, members, driver)
 
 
-@pytest.mark.parametrize(
-    ("name", "subnet", "mtu", "told"),
-    [("ipsec", "10.80.1.0/24", 1401, "at most 1400"), ("openvpn", "10.80.0.0/21", 1400, "a port for each address")],
-)
-def test_what_a_driver_cannot_do_is_said_before_anything_is_made(lab, name, subnet, mtu, told):
-    driver = driver_of(lab, name)
-    network = Network("other", 9, subnet, mtu)
-    member = lab.member(lab.network(driver), "ams1")
-    with pytest.raises(BadInput, match=told):
-        driver.prepare(network, member)
-    assert driver.verify_gone(network, member) == []
+def test_a_packet_that_does_not_fit_is_said_before_anything_is_made(lab):
+    ipsec = driver_of(lab, "ipsec")
+    network = Network("other", 9, "10.80.9.0/24", 1401)
+    member = lab.member(network, "ams1")
+    with pytest.raises(BadInput, match="at most 1400"):
+        ipsec.prepare(network, member)
+    assert ipsec.verify_gone(network, member) == []
+
+
+def test_a_large_network_has_ports_for_many_sites(lab):
+    openvpn = driver_of(lab, "openvpn")
+    network = Network("other", 9, "10.80.0.0/16", 1400)
+    places = {"ams1": "10.80.0.16", "los1": "10.80.5.16", "tok1": "10.80.49.31"}
+    members = [replace(lab.member(network, name), address=address) for name, address in places.items()]
+    try:
+        networks.bring(network, members, openvpn)
+        material = material_of(openvpn, network, members)
+        twin = {"ams2": {**material["los1"], "address": "10.80.5.32"}}
+        with pytest.raises(BadInput, match="same port"):
+            openvpn.join(network, members[0], material | twin)
+    finally:
+        networks.take_down(network, members, openvpn)
 
 
 _TAKER = """

@@ -15,9 +15,9 @@ from dynamos.testbed.overlays.drivers import Member, Network
 
 _RUN = "/run"
 HOME = f"{_RUN}/dynamos/overlays"
-_TICKS = 1000
-"""How often something that is due is looked for, every hundredth of a second."""
 _END = "END-OF-FILE"
+PATIENCE = 45
+"""Seconds that an endpoint has to be in place; others of the same kind at its node may come before it."""
 SIGN = "DYNAMOS_ENDPOINT"
 """The environment variable by which every process of an endpoint is known."""
 
@@ -136,11 +136,11 @@ def ready(end: Endpoint, device: str, file: str = "ready") -> str:
     )
 
 
-def until(condition: str, what: str) -> str:
-    """Give the lines of a script that wait until a condition holds, and fail after ten seconds, saying `what`."""
+def until(condition: str, what: str, *, within: int = 30) -> str:
+    """Give the lines of a script that wait until a condition holds, and fail after so many seconds, saying `what`."""
     return (
         f"n=0\nuntil {condition}; do n=$((n + 1))\n"
-        f"if [ $n -gt {_TICKS} ]; then echo '{what}' >&2; exit 1; fi\nsleep 0.01\ndone\n"
+        f"if [ $n -gt {within * 100} ]; then echo '{what}' >&2; exit 1; fi\nsleep 0.01\ndone\n"
     )
 
 

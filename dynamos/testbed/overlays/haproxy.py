@@ -1,8 +1,8 @@
 """The configuration of a member's proxy: HAProxy, which ends the container's connections and carries them in TLS. Pure.
 
-One process serves both ways. Its sockets for the container are in the container's network, those for the WAN in the
-node's. A connection's port goes along in the server name of TLS (SNI), as in `8815.bob.net`, so that one port on the
-WAN is enough; a member's certificate stands for `*.bob.net`.
+One process serves both ways. Its sockets for the container are in a network that stands for the peers, those for the
+WAN in the node's. A connection's port goes along in the server name of TLS (SNI), as in `8815.bob.net`, so that one
+port on the WAN is enough; a member's certificate stands for `*.bob.net`, and who shows it gets that member's address.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 GREETING_PORT = 1
 """The port at which a member's proxy tells other proxies the member's name, in HTTP: for probes."""
 INNER_PORT, STATUS_PORT = 61443, 61442
-"""Ports of the proxy on its loopback address in the container."""
+"""Ports of the proxy where it stands for the peers; the one for its status is on the loopback."""
 
 _HEAD = """\
 global
@@ -46,8 +46,8 @@ class Other:
 class Proxy:
     """A member's own proxy in the overlay `network`.
 
-    `inside` is its loopback address in the container, whose network is called `box`. In `folder` are `me.pem`
-    (certificate and key), `peers.pem`, and `peer-NAME.pem` for each.
+    `side` is the network that stands for the peers: their addresses are its own, and the container is beside it. In
+    `folder` are `me.pem` (certificate and key), `peers.pem`, and `peer-NAME.pem` for each.
     """
 
     network: str
@@ -55,15 +55,16 @@ class Proxy:
     address: str
     underlay: str
     port: int
-    box: str
-    inside: str
+    side: str
     folder: str
 
 
 def configuration(proxy: Proxy, others: Sequence[Other], version: str) -> str:
     """Give the whole file. The proxy tells `version` at its status port as soon as it works by this file, and there at
     `/NAME` what that peer's proxy says."""
-    return _HEAD + _status(proxy, others, version) + _outwards(proxy, others) + (_inwards(proxy) if others else "")
+    return (
+        _HEAD + _status(proxy, others, version) + _outwards(proxy, others) + (_inwards(proxy, others) if others else "")
+    )
 
 
 def _status(proxy: Proxy, others: Sequence[Other], version: str) -> str:
@@ -75,7 +76,7 @@ def _status(proxy: Proxy, others: Sequence[Other], version: str) -> str:
     return f"""\
 frontend status
     mode http
-    bind {proxy.inside}:{STATUS_PORT} namespace {proxy.box}
+    bind 127.0.0.1:{STATUS_PORT} namespace {proxy.side}
     http-request return status 200 content-type text/plain string {version} if {{ path / }}
 {choices}{greeted}"""
 
@@ -84,7 +85,7 @@ def _outwards(proxy: Proxy, others: Sequence[Other]) -> str:
     """Take what the container sends to a peer's address, and connect to that peer's proxy and no other."""
     choices = "".join(f"    use_backend to-{each.name} if {{ dst {each.address} }}\n" for each in others)
     ends = "".join(f"backend to-{each.name}\n{_server(proxy, each, 'dst_port,concat(')}" for each in others)
-    return f"frontend outwards\n    bind {proxy.inside}:{INNER_PORT} namespace {proxy.box}\n{choices}{ends}"
+    return f"frontend outwards\n    bind :{INNER_PORT} namespace {proxy.side}\n{choices}{ends}"
 
 
 def _server(proxy: Proxy, other: Other, port: str) -> str:
@@ -96,10 +97,16 @@ def _server(proxy: Proxy, other: Other, port: str) -> str:
     )
 
 
-def _inwards(proxy: Proxy) -> str:
-    """Take what peers send, each known by its certificate, and connect to the container at the port that they name."""
+def _inwards(proxy: Proxy, others: Sequence[Other]) -> str:
+    """Take what peers send, each known by its certificate, and connect to the container at the port they name, from
+    their own addresses."""
     mine = re.escape(f".{proxy.name}.{proxy.network}")
     greeting = f"{{ ssl_fc_sni -m beg {GREETING_PORT}. }}"
+    choices = "".join(f"    use_backend of-{each.name} if {{ ssl_c_s_dn(cn) -m str {each.name} }}\n" for each in others)
+    ends = "".join(
+        f"backend of-{each.name}\n    server container {proxy.address} namespace {proxy.side} source {each.address}\n"
+        for each in others
+    )
     return f"""\
 frontend inwards
     bind {proxy.underlay}:{proxy.port} ssl verify required crt {proxy.folder}/me.pem ca-file {proxy.folder}/peers.pem
@@ -107,10 +114,7 @@ frontend inwards
     tcp-request content switch-mode http if {greeting}
     tcp-request content set-dst-port ssl_fc_sni,field(1,.)
     use_backend greeting if {greeting}
-    default_backend container
-backend greeting
+{choices}backend greeting
     mode http
     http-request return status 200 content-type text/plain string {proxy.name}
-backend container
-    server container {proxy.address} namespace {proxy.box} source {proxy.address}
-"""
+{ends}"""

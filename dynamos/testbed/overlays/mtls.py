@@ -1,11 +1,11 @@
 """The overlay `mtls`: connections instead of packets. A proxy at the node of each member carries them in TLS, in which
 both ends prove who they are (layer 4).
 
-The container has its own address on a device that leads nowhere (a bridge without ports). What it sends by TCP to a
-peer's address, at any port, goes to its proxy, after rules for what leaves it have seen it as it is; the peer's proxy
-connects to the same port at the peer's own address. So programs address each other as in every other overlay. UDP and
-ICMP do not get anywhere. To a service every connection comes from its own address, by the loopback; who called is known
-to the proxy.
+A cable leads from the container to a network of its own at the node, which stands for the peers: it has their
+addresses, and takes every TCP connection to them, at any port, to the proxy. The peer's proxy connects to the same
+port at the
+peer's own address, from the address of the member whose certificate was shown. So programs, and rules in containers,
+see each other as in every other overlay. UDP and ICMP do not get anywhere.
 
 Each member's site makes its key and a certificate that stands for itself; the others are told the certificate and
 accept that one under that name, and no authority.
@@ -16,7 +16,6 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
-from ipaddress import IPv4Address
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -32,6 +31,8 @@ from dynamos.testbed.overlays.endpoints import Endpoint
 
 PORT = 8443
 _DAYS = 30
+_CABLE = "box"
+_STATUS = f"/dev/tcp/127.0.0.1/{haproxy.STATUS_PORT}"
 _PATIENCE = 3
 _ASK = 'exec 3<>$0; printf "GET $1 HTTP/1.0\\r\\n\\r\\n" >&3; while read -r line <&3; do :; done; [ "$line" = "$2" ]'
 """Asks a proxy at its status port ($0) for a path ($1), and succeeds where the last line of the answer is $2."""
@@ -45,7 +46,7 @@ class MutualTls:
         "mtls",
         {"haproxy": "haproxy", "openssl": "openssl", "ip": "iproute2", "ss": "iproute2", "nft": "nftables",
          "flock": "util-linux", "setpriv": "util-linux", "bash": "bash", "ping": "iputils-ping"},
-        ("bridge", "nat", "filter"),
+        ("veth", "nat", "filter"),
     )  # fmt: skip
 
     def missing(self, host: Host) -> list[Mistake]:
@@ -62,9 +63,7 @@ class MutualTls:
         port = materials.peers(network, material)[member.name].text("port", materials.port)
         certificates = {peer.name: _certificate(network, peer) for peer in others}
         version = digest([port, material])[:32]
-        proxy = haproxy.Proxy(
-            network.name, member.name, member.address, member.underlay, port, end.box, _inside(network), end.folder
-        )
+        proxy = haproxy.Proxy(network.name, member.name, member.address, member.underlay, port, end.name, end.folder)
         known = [haproxy.Other(p.name, p.address, p.underlay, p.text("port", materials.port)) for p in others]
         files = {
             "peers.pem": "".join(certificates.values()),
@@ -79,18 +78,17 @@ class MutualTls:
 
     def unreached(self, network: Network, member: Member, peers: Sequence[Member]) -> list[str]:
         """Ask every peer's proxy for its name, through both proxies."""
-        ask = f"timeout {_PATIENCE} bash -c '{_ASK}' {_status(network)}"
+        ask = f"timeout {_PATIENCE} {_asking(self._end(network, member))}"
         lines = [f"{ask} /{peer.name} {peer.name} 2>/dev/null && echo {place} &" for place, peer in enumerate(peers)]
-        told = scripts.run(member.container, "\n".join((*lines, "wait"))).text.split()
+        told = scripts.run(member.gateway, "\n".join((*lines, "wait"))).text.split()
         return [peer.name for place, peer in enumerate(peers) if str(place) not in told]
 
     def leave(self, network: Network, member: Member) -> None:
         end = self._end(network, member)
         names.withdraw(member.container, network.name)
-        undoing = f"ip netns exec {end.box} nft delete table inet {ends.table(network, member)}"
         try:
             member.gateway.stop(end.name)
-            scripts.run(member.gateway, endpoints.removing(end, undoing))
+            scripts.run(member.gateway, endpoints.removing(end, f"ip netns del {end.name}"))
         except NotFound:
             return  # the node has ended, and everything on it
 
@@ -98,7 +96,7 @@ class MutualTls:
         end = self._end(network, member)
         tests = (
             *endpoints.remains(end),
-            f"ip netns exec {end.box} nft list table inet {ends.table(network, member)}",
+            f"ls /run/netns/{end.name}",
         )
         return ends.still(member.gateway, tests) + names.left(member.container, network.name)
 
@@ -112,7 +110,7 @@ class MutualTls:
         script = (
             f"umask 077\ncd {end.folder}\nif {_up(end)}; then echo up; fi\n"
             + endpoints.writing(files)
-            + _inner(end, others)
+            + _beside(end, others)
         )
         told = scripts.run(gateway, script).text.split()
         pid = gateway.start(end.name, _argv(end), env=end.env)
@@ -122,22 +120,18 @@ class MutualTls:
 
 def _up(end: Endpoint) -> str:
     """Give the condition that the proxy answers at its status port: a signal before that would end it."""
-    return f"ip netns exec {end.box} bash -c 'exec 3<>{_status(end.network)}' 2>/dev/null"
+    return f"ip netns exec {end.name} bash -c 'exec 3<>$0' {_STATUS} 2>/dev/null"
 
 
-def _status(network: Network) -> str:
-    return f"/dev/tcp/{_inside(network)}/{haproxy.STATUS_PORT}"
+def _asking(end: Endpoint) -> str:
+    """Give the words that ask the proxy, to be followed by a path and the answer that counts."""
+    return f"ip netns exec {end.name} bash -c '{_ASK}' {_STATUS}"
 
 
 def _argv(end: Endpoint) -> list[str]:
     """Give the words that run the proxy, with the one privilege that it needs: to open sockets in another network."""
     limits = ["--bounding-set=-all,+sys_admin", "--inh-caps=-all", "--no-new-privs"]
     return ["setpriv", *limits, "haproxy", "-W", "-db", "-q", "-f", f"{end.folder}/haproxy.cfg"]
-
-
-def _inside(network: Network) -> str:
-    """Give the loopback address that is a network's own in every container."""
-    return str(IPv4Address((127 << 24) + network.number))
 
 
 def _keys(network: Network, member: Member) -> str:
@@ -176,32 +170,48 @@ def _certificate(network: Network, peer: materials.Peer) -> str:
     return peer.text("certificate", read)
 
 
-def _inner(end: Endpoint, others: Sequence[materials.Peer]) -> str:
-    """Give the lines that lead what a container sends to its peers to the proxy, and drop what is not TCP."""
-    network, member = end.network, end.member
-    peers = ", ".join(peer.address for peer in others)
-    device, inside, table = network.name, f"ip netns exec {end.box}", ends.table(network, member)
-    routes = [f"route replace {peer.address} dev {device} src {member.address}" for peer in others]
-    to = f"{_inside(network)}:{haproxy.INNER_PORT}"
-    chains = [
-        f"away {{ type nat hook output priority 10; ip daddr {{ {peers} }} meta l4proto tcp dnat ip to {to}; }}",
-        f"other {{ type filter hook output priority 20; oifname {device} meta l4proto != tcp counter drop; }}",
-    ]
-    mark = digest([routes, chains])[:32]
-    batch = (
+def _beside(end: Endpoint, others: Sequence[materials.Peer]) -> str:
+    """Give the lines that make the network that stands for the peers, and the container's cable to it."""
+    network, member, side, box, device = end.network, end.member, end.name, end.box, end.network.name
+    place = network.place(member.address)
+    inner, outer = (ends.hardware_address(network.number, place, side=which) for which in (0, 1))
+    outside = [
+        "link set lo up", f"link set {_CABLE} addrgenmode none", f"link set {_CABLE} up", f"addr flush dev {_CABLE}",
+        *(f"addr add {peer.address}/32 dev {_CABLE}" for peer in others),
+        f"route replace {member.address} dev {_CABLE}",
+        f"neigh replace {member.address} lladdr {inner} dev {_CABLE} nud permanent",
+    ]  # fmt: skip
+    inside = [
         f"link set {device} addrgenmode none", f"addr replace {member.address}/32 dev {device}",
-        f"link set {device} mtu {network.mtu} up", f"route flush dev {device}", *routes,
-    )  # fmt: skip
+        f"link set {device} up", f"route flush dev {device}",
+        *(f"route replace {peer.address} dev {device} src {member.address}" for peer in others),
+        *(f"neigh replace {peer.address} lladdr {outer} dev {device} nud permanent" for peer in others),
+    ]  # fmt: skip
+    from_box, to_proxy = f"iifname {_CABLE}", f":{haproxy.INNER_PORT}"
+    away = f"{from_box} meta l4proto tcp redirect to {to_proxy}"
+    inwards = (
+        f"{from_box} ct state established accept; {from_box} tcp dport {to_proxy[1:]} accept; {from_box} counter drop"
+    )
+    chains = (
+        f"away {{ type nat hook prerouting priority -100; {away}; }}",
+        f"in {{ type filter hook input priority 0; {inwards}; }}",
+        "through { type filter hook forward priority 0; counter drop; }",
+    )
+    mark = digest([outside, inside, chains])[:32]
+    there = f"ip -n {side} link show {_CABLE} && ip -n {box} link show {device}"
     return (
-        f"if ! ip -n {end.box} link show {device} >/dev/null 2>&1; then\n"
-        f"ip -n {end.box} link add {device} type bridge\n"
-        f"elif {inside} nft list table inet {table} 2>/dev/null | grep -q {mark}; then exit 0; fi\n"
-        + scripts.fed(f"ip -n {end.box} -batch -", batch)
-        + ends.rules(table, *(chains if others else chains[1:]), comment=mark, inside=inside)
+        f"[ -e /run/netns/{side} ] || ip netns add {side}\n"
+        f"if ! {{ {there}; }} >/dev/null 2>&1; then\n"
+        f"ip -n {side} link del {_CABLE} 2>/dev/null || true\nip -n {box} link del {device} 2>/dev/null || true\n"
+        f"ip -n {side} link add {_CABLE} address {outer} mtu {network.mtu} type veth "
+        f"peer name {device} netns {box} address {inner} mtu {network.mtu}\n"
+        f"elif ip netns exec {side} nft list table inet {_CABLE} 2>/dev/null | grep -q {mark}; then exit 0; fi\n"
+        + scripts.fed(f"ip -n {side} -batch -", outside)
+        + scripts.fed(f"ip -n {box} -batch -", inside)
+        + ends.rules(_CABLE, *chains, comment=mark, inside=f"ip netns exec {side}")
     )
 
 
 def _settling(end: Endpoint, version: str) -> str:
     """Give a script that waits until the proxy works by its file of this version."""
-    ask = f"ip netns exec {end.box} bash -c '{_ASK}' {_status(end.network)} / {version} 2>/dev/null"
-    return endpoints.until(ask, f"the proxy {end.name} is not up")
+    return endpoints.until(f"{_asking(end)} / {version} 2>/dev/null", f"the proxy {end.name} is not up")

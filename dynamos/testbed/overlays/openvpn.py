@@ -19,7 +19,9 @@ from dynamos.testbed.overlays.endpoints import Endpoint
 from dynamos.testbed.overlays.tunnels import Tunnel
 
 _FINGERPRINT = re.compile(r"([0-9A-F]{2}:){31}[0-9A-F]{2}")
-_MOST_ADDRESSES = 1024
+_MOST_PORTS = 1024
+_SITES, _AT_SITE = 64, 16
+"""In a large network every site has a /24: so many sites have a port for so many members each."""
 
 
 class Openvpn(Tunnel):
@@ -32,11 +34,8 @@ class Openvpn(Tunnel):
     first_port = 1194
 
     def _ports(self, network: Network) -> int:
-        """Give a port for every other address of the subnet: who will be there is not known yet."""
-        if network.range.num_addresses > _MOST_ADDRESSES:
-            hint = f"a subnet of at most {_MOST_ADDRESSES} addresses, or another driver"
-            raise BadInput(f"the overlay {network.name!r} would take a port for each address", hint=hint)
-        return network.range.num_addresses
+        """Give a port for everybody who may be there: who will is not known yet."""
+        return min(network.range.num_addresses, _MOST_PORTS)
 
     def _keys(self, end: Endpoint) -> str:
         return (
@@ -60,7 +59,9 @@ class Openvpn(Tunnel):
             gateway.start(_daemon(end, address), ["openvpn", "--config", f"{end.folder}/{address}.conf"], env=end.env)
         script = f"cd {end.folder}\n" + "".join(f"rm -f {address}.*\n" for address in sorted(gone))
         for address in wanted:
-            script += endpoints.until(_ready(end, address), f"no device for {address} got into the container")
+            script += endpoints.until(
+                _ready(end, address), f"no device for {address} got into the container", within=endpoints.PATIENCE
+            )
         self._settled(end, script)
 
     def _daemons(self, end: Endpoint) -> Sequence[str]:
@@ -76,8 +77,13 @@ class Openvpn(Tunnel):
         return [f"ip -n {end.box} -br link | grep '^{_prefix(end)}'"]
 
     def _files(self, end: Endpoint, port: int, others: Sequence[materials.Peer]) -> Mapping[str, str]:
-        files = {}
+        files: dict[str, str] = {}
+        taken: dict[int, str] = {}
         for peer in others:
+            twin = taken.setdefault(_slot(end.network, peer.address), peer.address)
+            if twin != peer.address:
+                hint = f"at most {_AT_SITE} members at a site and {_SITES} sites, or another driver"
+                raise BadInput(f"{peer.address} and {twin} would have the same port", where=peer.name, hint=hint)
             files[f"{peer.address}.conf"] = _config(end, port, peer)
             files[f"{peer.address}.up"] = _up(end, peer.address)
         return files
@@ -91,8 +97,8 @@ def _config(end: Endpoint, port: int, peer: materials.Peer) -> str:
     options = end.network.options
     cipher, tcp = options.get("cipher", "AES-256-GCM"), options.get("protocol", "udp") == "tcp"
     serves = end.member.name < peer.name
-    own = port + end.network.place(peer.address)
-    theirs = peer.text("port", materials.port) + end.network.place(end.member.address)
+    own = port + _slot(end.network, peer.address)
+    theirs = peer.text("port", materials.port) + _slot(end.network, end.member.address)
     fingerprint = peer.text("fingerprint", _fingerprint)
     if tcp:
         way = (
@@ -114,6 +120,14 @@ def _config(end: Endpoint, port: int, peer: materials.Peer) -> str:
             f"up '/bin/sh -eu {end.folder}/{peer.address}.up'", "verb 1", "suppress-timestamps",
         ]
     )  # fmt: skip
+
+
+def _slot(network: Network, address: str) -> int:
+    """Give which of every member's ports is for the peer that has this address."""
+    place = network.place(address)
+    if network.range.num_addresses <= _MOST_PORTS:
+        return place
+    return (place >> 8) % _SITES * _AT_SITE + place % _AT_SITE
 
 
 def _up(end: Endpoint, address: str) -> str:

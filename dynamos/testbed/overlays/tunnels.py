@@ -70,7 +70,7 @@ class Tunnel(ABC):
 
     def _settled(self, end: Endpoint, script: str) -> None:
         """Run a script that waits for an endpoint. Raises Unavailable that names what did not happen."""
-        ended = scripts.run(end.member.gateway, script, check=False)
+        ended = scripts.run(end.member.gateway, script, check=False, within=endpoints.PATIENCE + 15)
         if ended.code != 0:
             why = ended.stderr.decode(errors="replace").strip()
             message = f"the overlay {end.network.name!r} is not up for {end.member.name!r}: {why}"
@@ -112,11 +112,14 @@ class SingleTunnel(Tunnel):
         gateway, condition = end.member.gateway, endpoints.ready(end, end.network.name)
         script = f"umask 077\ncd {end.folder}\nif {condition}; then echo up; fi\n"
         told = scripts.run(gateway, script + endpoints.writing(self._files(end, port, others))).text.split()
-        if "up" not in told or {"run", "settle"} & set(told):
+        anew = "up" not in told or not {"run", "settle"}.isdisjoint(told)
+        if anew:
             gateway.stop(end.name)
         gateway.start(end.name, ["sh", f"{end.folder}/run"], env=end.env)
-        script = f"cd {end.folder}\n" + endpoints.until(condition, "its device did not get into the container")
-        if told != ["up"]:
+        script = f"cd {end.folder}\n" + endpoints.until(
+            condition, "its device did not get into the container", within=endpoints.PATIENCE
+        )
+        if not anew and told != ["up"]:
             script += self._reloading(end)
         self._settled(end, script)
 

@@ -1,7 +1,7 @@
 """What the controller has to have before nodes are set up: an authority, an issuer of tokens, a bundle, data.
 
-Nothing is done on a node. Gives `bundle` (the manifest of the wheels); asked for `data`, the folder of each party's data
-instead.
+Nothing is done on a node. Gives `bundle` (the manifest of the wheels); asked for `data`, the folder of each
+party's data instead.
 """
 
 from __future__ import annotations

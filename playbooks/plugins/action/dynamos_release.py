@@ -28,6 +28,8 @@ class ActionModule(ActionBase):
         try:
             self._transfer_file(archive, there)
         except AnsibleError as error:
-            msg = f"the bundle did not get to {there}: {error}. See to it that there is room, then run the playbook again"
+            msg = (
+                f"the bundle did not get to {there}: {error}. See to it that there is room, then run the playbook again"
+            )
             raise AnsibleActionFail(msg) from error
         return self._execute_module(MODULE, {**arguments, "archive": there}, task_vars=task_vars)

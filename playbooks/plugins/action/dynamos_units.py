@@ -49,4 +49,7 @@ def _service(unit, identities):
     folders = [each["folder"] for each in identities if f"{each['folder']}/".startswith(f"{unit['folder']}/")]
     depends = [f"{unit['folder']}/{name}" for name in (CONFIG, *unit["files"])]
     depends += [f"{folder}/{name}" for folder in folders for name in (CERTIFICATE, KEY, AUTHORITY)]
-    return {**{name: unit[name] for name in ("name", "user", "command", "ready", "environment", "jobs")}, "depends": depends}
+    return {
+        **{name: unit[name] for name in ("name", "user", "command", "ready", "environment", "jobs")},
+        "depends": depends,
+    }

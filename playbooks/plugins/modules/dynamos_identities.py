@@ -17,7 +17,11 @@ description:
   - Keys are made on the node and stay there. A signing request goes to the authority at the controller, and the
     certificate comes back.
 options:
-  identities: {description: "Names, each with its folder, owner and addresses.", type: list, elements: dict, required: true}
+  identities:
+    description: Names, each with its folder, owner and addresses.
+    type: list
+    elements: dict
+    required: true
   marketplace: {description: The marketplace whose authority signs., type: str, required: true}
   control: {description: The controller's folder with the authority., type: path, required: true}
   renew: {description: Whether also those get new ones that have good ones., type: bool, default: false}

@@ -23,7 +23,8 @@ description:
   - Waits until each has said in its log that it is ready.
 options:
   services:
-    description: "Services, each with C(name), C(user), C(command), C(ready) (a pattern of a line in its log), C(depends)
+    description: "Services, each with C(name), C(user), C(command), C(ready) (a pattern of a line in its log),
+    C(depends)
       (paths), C(environment) and C(jobs) (whether it makes namespaces)."
     type: list
     elements: dict
@@ -136,7 +137,9 @@ class Manager:
         return f"{self.module.params['logs']}/{name}/current"
 
     def revision(self, each):
-        total = hashlib.sha256(repr((each["command"], each["user"], sorted(each.get("environment", {}).items()))).encode())
+        total = hashlib.sha256(
+            repr((each["command"], each["user"], sorted(each.get("environment", {}).items()))).encode()
+        )
         total.update(os.path.realpath(each["command"][0]).encode())
         for path in each.get("depends", []):
             try:
@@ -182,7 +185,8 @@ class Runit(Manager):
         return _put(f"{folder}/run", f"#!/bin/sh\nexec {self.start(name)}\n", 0o755, check=self.check) or changed
 
     def become(self, each):
-        return f"exec env -u SUDO_COMMAND HOME={shlex.quote(os.path.dirname(each['command'][-1]))} chpst -o 65536 -u {each['user']}:{each['user']} "
+        home = shlex.quote(os.path.dirname(each["command"][-1]))
+        return f"exec env HOME={home} chpst -o 65536 -u {each['user']}:{each['user']} "
 
     def pid(self, name):
         try:
@@ -227,7 +231,7 @@ class Systemd(Manager):
         text = _UNIT.format(
             name=each["name"], start=self.start(each["name"]), user=each["user"], log=log,
             folder=os.path.dirname(each["command"][-1]),
-            # Jobs of an agent live in namespaces of their own, with a view of devices and kernel settings that they make.
+            # Jobs of an agent live in namespaces of their own, with devices and settings as they make them.
             no_new_privileges="yes", restrict_namespaces="no" if jobs else "yes",
             private_devices="no" if jobs else "yes", protect_tunables="no" if jobs else "yes",
             protect_groups="no" if jobs else "yes",

@@ -1,0 +1,151 @@
+"""From bare nodes to answered requests with real Ansible over real ssh, again without a change, and away again."""
+
+import json
+import tarfile
+
+import pytest
+
+from dynamos.deploy import bundles, places
+from dynamos.middleware.identity.tokens import DevelopmentIssuer
+from support.ansible import ansible, bridged_world, recap
+from support.worlds import needs
+
+pytestmark = [pytest.mark.e2e, pytest.mark.testbed, pytest.mark.xdist_group("ansible")]
+PROFILE = "three-sites"
+LEFT = """
+ls -d /opt/dynamos /var/lib/dynamos /etc/dynamos /var/log/dynamos
+getent passwd | grep ^dynamos-
+ps -eo args | grep '[r]unsv\\|[n]ats-server'
+"""
+REQUESTS = places.shipped() / "marketplaces" / "aviation" / "requests"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    needs("ssh", "sshd", "runsvdir", "curl", "ping")
+    pytest.importorskip("ansible")
+    with bridged_world(tmp_path_factory.mktemp("site"), PROFILE) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def bundle(world):
+    return bundles.make(world.folder / "bundles").archive
+
+
+def play(world, name, *words):
+    return ansible("ansible-playbook", name, *words, state=world.folder, profile=PROFILE)
+
+
+@pytest.fixture(scope="module")
+def deployed(world, bundle):
+    done = play(world, "site.yml", "-e", f"dynamos_bundle={bundle}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return recap(done)
+
+
+def ask(world, name, user="ann@safety-board.example"):
+    token = DevelopmentIssuer.load(world.folder / "issuer").token(user, ttl=600, audience="aviation")
+    argv = ["curl", "-s", "-m", "60", "-w", "\n%{http_code}", "-H", f"Authorization: Bearer {token}"]
+    argv += ["--json", "@-", "http://127.0.0.1:8080/api/v1/requestApproval"]
+    done = world.find_node("amsterdam-1").run(argv, stdin=(REQUESTS / f"{name}.json").read_bytes(), within=90)
+    body, _, code = done.text.rpartition("\n")
+    return int(code), json.loads(body)
+
+
+def test_a_first_run_sets_every_node_up(deployed):
+    assert set(deployed) == {"amsterdam-1", "los-angeles-1", "tokyo-1"}
+    assert all(counts["changed"] > 0 and counts["failed"] == counts["unreachable"] == 0 for counts in deployed.values())
+
+
+def test_a_second_run_changes_nothing(world, bundle, deployed):
+    again = play(world, "site.yml", "-e", f"dynamos_bundle={bundle}")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert [counts["changed"] for counts in recap(again).values()] == [0, 0, 0]
+
+
+def test_the_services_answer_requests_of_both_archetypes(world, deployed):
+    for name in ("delay-by-origin", "delay-through-third-party"):
+        code, told = ask(world, name)
+        assert (code, told["state"]) == (200, "succeeded"), told
+
+
+def test_the_policy_holds_there_too(world, deployed):
+    code, told = ask(world, "refused-tailnum")
+    assert code == 403, told
+
+
+def test_keys_of_units_stay_on_their_nodes(world, deployed):
+    keys = []
+    for node in world.nodes():
+        found = node.run(
+            ["sh", "-c", "cat /var/lib/dynamos/units/*/key.pem /var/lib/dynamos/units/*/*/key.pem || true"]
+        )
+        keys += found.text.split("-----BEGIN PRIVATE KEY-----\n")[1:]
+    assert len(keys) == len(set(keys)) >= 12
+    at_controller = [path for path in world.folder.rglob("*") if path.is_file() and path.suffix in {".pem", ".json"}]
+    assert not [path for path in at_controller for key in keys if key[:48] in path.read_text(errors="replace")]
+
+
+def test_data_of_a_party_are_at_its_own_site_only(world, deployed):
+    where = {node.name: node.run(["ls", "/var/lib/dynamos/data"]).text.split() for node in world.nodes()}
+    assert where["los-angeles-1"] == ["delta", "united"]
+    assert where["tokyo-1"] == ["jetblue", "weather"]
+    node = world.find_node("tokyo-1")
+    refused = node.run(["runuser", "-u", "dynamos-weather", "--", "ls", "/var/lib/dynamos/data/jetblue"], check=False)
+    assert refused.code != 0
+
+
+def test_what_runs_differently_is_seen_and_mended(world, bundle, deployed):
+    node = world.find_node("tokyo-1")
+    node.run(
+        [
+            "sh",
+            "-c",
+            "echo >> /var/lib/dynamos/units/jetblue/config.json",
+        ]
+    )
+    assert play(world, "verify.yml").returncode != 0
+    mended = play(world, "site.yml", "-e", f"dynamos_bundle={bundle}", "--tags", "agent")
+    assert mended.returncode == 0, mended.stdout
+    assert recap(mended)["tokyo-1"]["changed"] > 0
+    verified = play(world, "verify.yml")
+    assert verified.returncode == 0, verified.stdout
+
+
+def test_a_wheel_with_another_hash_is_refused_and_nothing_is_installed(world, bundle, deployed, tmp_path):
+    broken = tmp_path / bundle.name
+    with tarfile.open(bundle) as whole, tarfile.open(broken, "w") as tar:
+        for member in whole.getmembers():
+            content = whole.extractfile(member)
+            if "typer" in member.name:
+                member.size = 4
+                content = (tmp_path / "four").open("w+b")
+                content.write(b"four")
+                content.seek(0)
+            tar.addfile(member, content)
+            content.close()
+    told = json.loads(bundle.with_suffix(".json").read_bytes())
+    broken.with_suffix(".json").write_text(json.dumps({**told, "digest": "0" * 64}))
+    done = play(world, "site.yml", "-e", f"dynamos_bundle={broken}", "--tags", "release", "--limit", "tokyo-1")
+    assert done.returncode != 0
+    assert "typer" in done.stdout
+    assert "another hash" in done.stdout
+    current = world.find_node("tokyo-1").run(["cat", "/opt/dynamos/current/release.json"]).text
+    assert json.loads(current)["digest"] == told["digest"]
+
+
+def test_teardown_leaves_nodes_as_they_were(world, deployed):
+    done = play(world, "teardown.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for node in world.nodes():
+        left = node.run(
+            [
+                "sh",
+                "-c",
+                LEFT,
+            ],
+            check=False,
+        )
+        assert left.text == ""
+    assert [counts["changed"] for counts in recap(play(world, "teardown.yml")).values()] == [0, 0, 0]
