@@ -45,8 +45,9 @@ class Measured:
     `delay` is the median, from `delay_low` to `delay_high` in four of five cases; `jitter` the standard deviation, from
     the middle two thirds, which a busy machine does not disturb. `round_trip` tells that both are of the way there and
     back, as the hosts share no clock. `loss_low` to `loss_high` is the 95 % confidence interval of the loss. `rate` is
-    of whole frames, as tc counts; none where none was expected. `mtu` is the largest packet that gets through, and
-    `refusal` what happens to one that is larger by a byte: refused "here" or on the "path", or "silent": a black hole.
+    of whole frames, as tc counts; none where none was expected, or the effort does not reach to it. `mtu` is the
+    largest packet that gets through, and `refusal` what happens to one that is larger by a byte: refused "here" or on
+    the "path", or "silent": a black hole.
     """
 
     source: str

@@ -23,7 +23,7 @@ from dynamos.testbed.wans import Wan
 from dynamos.testbed.worlds import World
 from support.worlds import made_world, needs
 
-SHORT = Effort("short", seconds=0.8, interval=0.004, packets=100, flood=0.3)
+SHORT = Effort("short", seconds=0.8, interval=0.004, packets=100, flood=0.3, links=1)
 """Enough for a delay, and to tell all from nothing."""
 PLAN = Addresses(Subnets())
 

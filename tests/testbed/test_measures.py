@@ -166,9 +166,22 @@ def test_three_sites_take_seconds_and_slow_links_are_not_filled():
     assert sum(1 / pace["interval"] for host in many.hosts for pace in host["paces"]) <= 4000.001
 
 
-def test_jitter_does_not_let_paces_wait_for_each_other():
-    plan = schedule(trips(2, jitter=0.01), 2, QUICK, echo=False, slack=0.1)
-    assert plan.hosts[0]["paces"][0]["interval"] >= 0.02
+def test_jitter_does_not_let_paces_wait_for_each_other_and_takes_as_many_as_it_needs():
+    def pace(jitter: float) -> dict:
+        return schedule(trips(2, delay=0.045, jitter=jitter), 2, QUICK, echo=False, slack=0.1).hosts[0]["paces"][0]
+
+    assert pace(0.008)["interval"] >= 0.032
+    assert 1.2533 * 0.008 / pace(0.008)["count"] ** 0.5 <= 0.05 * 0.045 / 3
+    assert pace(0.0)["count"] == 1000
+
+
+def test_long_ways_are_flooded_only_with_more_effort_and_count_as_often_as_they_have_links():
+    way = Expected(("a-b", "b-c"), ways=(("a-b", "a"), ("b-c", "b")), rate=150e6)
+    back = Expected(("d-e", "e-f"), ways=(("d-e", "d"), ("e-f", "e")), rate=150e6)
+    both = [Trip(0, 1, "192.0.2.1", way), Trip(2, 3, "192.0.2.3", back)]
+    assert not any(host["floods"] for host in schedule(both, 4, QUICK, echo=False, slack=0.1).hosts)
+    thorough = schedule(both, 4, THOROUGH, echo=False, slack=0.1)
+    assert thorough.hosts[0]["floods"][0]["at"] != thorough.hosts[2]["floods"][0]["at"]
 
 
 DECLARED = Expected(("ams-lax",), delay=0.07, loss=0.005, rate=100e6, mtu=1500)
@@ -187,6 +200,7 @@ def test_what_is_within_its_tolerance_is_no_deviation():
     assert deviations() == []
     assert deviations(delay=0.0734, rate=90.5e6, jitter=0.0009) == []
     assert deviations(round_trip=True, delay=0.141) == []
+    assert deviations(rate=None) == []  # nobody has measured it
 
 
 @pytest.mark.parametrize(
@@ -198,7 +212,7 @@ def test_what_is_within_its_tolerance_is_no_deviation():
         ("loss", {"loss_low": 0.006, "loss_high": 0.02}),
         ("reorder", {"reorder": 0.03}),
         ("rate", {"rate": 88e6}),
-        ("rate", {"rate": None}),
+        ("rate", {"rate": 0.0}),
         ("mtu", {"mtu": 1400, "refusal": "path"}),
         ("black-hole", {"mtu": 1400, "refusal": "silent"}),
         ("mtu", {"mtu": 0, "refusal": "none"}),
