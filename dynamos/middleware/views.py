@@ -80,14 +80,22 @@ def catalogue_of(kb: KnowledgeBase, party: str) -> Shelf[DataSet]:
 
 @asynccontextmanager
 async def background(*works: Work) -> AsyncIterator[asyncio.TaskGroup]:
-    """Run endless works beside the block; they are cancelled when it ends, and end it when one of them fails."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(work()) for work in works]
-        try:
-            yield group
-        finally:
-            for task in tasks:
-                task.cancel()
+    """Run endless works beside the block; they are cancelled when it ends, and end it when one of them fails.
+
+    What the block or one work raises is raised as it is; only several errors are a group.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(work()) for work in works]
+            try:
+                yield group
+            finally:
+                for task in tasks:
+                    task.cancel()
+    except ExceptionGroup as failed:
+        if len(failed.exceptions) > 1:
+            raise
+        raise failed.exceptions[0] from None
 
 
 def error_facts(error: DynamosError) -> dict[str, object]:

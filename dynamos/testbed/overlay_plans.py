@@ -16,6 +16,8 @@ from dynamos.testbed.items import Container, Node, Overlay, Seat
 MARKETPLACE, FIRST_GROUP, FIRST_REQUEST = 1, 16, 4096
 """The numbers of overlays, as VNIs."""
 _NAME_LIMIT = 15
+_TAKEN = ("market", "all", "lo")
+"""What cannot be the name of a group's overlay: ours already, or the kernel's."""
 
 
 def overlays(profile: Profile, containers: Mapping[str, Container], nodes: Mapping[str, Node]) -> Iterator[Overlay]:
@@ -51,7 +53,7 @@ def overlay_mtu(profile: Profile) -> int:
 def overlay_name(text: str) -> str:
     """Give a name that a device can have: the text, or where it is too long or odd, one that is made from it."""
     plain = "".join(c if c.isascii() and c.isalnum() else "-" for c in text)
-    if plain == text and len(text) <= _NAME_LIMIT and text != "market" and not text.startswith("request-"):
+    if plain == text and len(text) <= _NAME_LIMIT and text not in _TAKEN and not text.startswith("request-"):
         return text
     code = hashlib.sha256(text.encode()).hexdigest()[:6]
     return f"{plain[: _NAME_LIMIT - len(code) - 1]}-{code}"

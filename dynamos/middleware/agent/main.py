@@ -15,7 +15,7 @@ from dynamos.exchange.receivers import Receiver
 from dynamos.exchange.senders import Sender
 from dynamos.jobs.sandbox import SandboxRunner
 from dynamos.kit.clocks import SystemClock
-from dynamos.kit.errors import TimedOut, Unavailable
+from dynamos.kit.errors import Refused, TimedOut, Unavailable
 from dynamos.kit.waits import until
 from dynamos.knowledge import jetstream
 from dynamos.knowledge.bases import PRESENCE, SHARED, KnowledgeBase, bucket_of
@@ -103,7 +103,10 @@ async def _ways(config: AgentConfig, local: LocalExchange, nursery: Nursery | No
     if config.scope == "request":
         return FreshWays(desk, nursery, config, local)
     way = StandingWay(desk, nursery, config, local)
-    await way.start()
+    try:
+        await way.start()
+    except Refused as error:  # a party in no group: it has results to give, and no rows to exchange
+        log.warning("agent.alone party=%s error=%s", config.name, error)
     return way
 
 
