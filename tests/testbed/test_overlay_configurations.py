@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from dynamos.kit.errors import BadInput
 from dynamos.testbed.overlays import frr, haproxy
+from dynamos.testbed.overlays.drivers import Member, Network
 from dynamos.testbed.overlays.frr import Segment
+from dynamos.testbed.overlays.mtls import MutualTls
 
 ONE = Segment(7, "198.18.0.1", frozenset({"198.18.0.2", "198.18.0.3"}))
 TWO = Segment(9, "198.18.0.1", frozenset({"198.18.0.3", "198.18.0.4"}))
@@ -54,3 +65,35 @@ def test_both_sides_of_a_connection_prove_who_they_are():
 
 def test_who_is_alone_does_not_listen():
     assert "198.18.0.1" not in haproxy.configuration(PROXY, [], "v1")
+
+
+def certificate(subject, names, *, authority=False):
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, subject)])
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 7, now, now + timedelta(days=1))
+    made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName(each) for each in names]), critical=False)
+    made = made.add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+    return base64.b64encode(made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)).decode()
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [certificate("amy", ["*.bob.net"]), certificate("bob", ["*.amy.net"]), certificate("bob", ["*.bob.net", "*.amy.net"]),
+     certificate("bob", ["*.bob.other"]), certificate("bob", ["*.bob.net"], authority=True)],
+    ids=["another's subject", "another's name", "two names", "another network", "an authority"],
+)  # fmt: skip
+def test_a_member_cannot_take_anothers_part_by_its_certificate(forged):
+    network = Network("net", 7, "10.80.7.0/24", 1500)
+    facts = {"underlay": "198.18.0.2", "address": "10.80.7.2", "port": "8443", "certificate": forged}
+    mine = {"underlay": "198.18.0.1", "address": "10.80.7.1", "port": "8443"}
+    amy = Member("amy", _Named("box"), _Named("node"), "198.18.0.1", "10.80.7.1")
+    with pytest.raises(BadInput, match="wrong 'certificate'"):
+        MutualTls().join(network, amy, {"amy": mine, "bob": facts})
+
+
+class _Named:
+    """A host that is asked for nothing but its name."""
+
+    def __init__(self, name):
+        self.name = name

@@ -130,10 +130,12 @@ def test_members_outside_the_subnet_are_refused():
         Member("x", Paper(), Paper(), "here; reboot", "10.80.7.1")
 
 
-def test_material_with_two_members_of_one_address_is_refused():
+def test_material_with_two_members_of_one_address_or_name_is_refused():
     facts = materials.facts(A)
     with pytest.raises(BadInput, match="is of 'a' already"):
         materials.peers(NET, {"a": facts, "b": facts})
+    with pytest.raises(BadInput, match="is of 'A' already"):
+        materials.peers(NET, {"a": facts, "A": materials.facts(B)})
 
 
 def test_a_member_that_is_told_something_else_of_itself_is_refused():

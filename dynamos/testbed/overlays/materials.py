@@ -51,9 +51,9 @@ def peers(network: Network, material: Material) -> dict[str, Peer]:
         peer = Peer(name, "", "", said)
         address, underlay = (str(peer.text(key, IPv4Address)) for key in ("address", "underlay"))
         network.place(address)
-        twin = next((other.name for other in found.values() if other.address == address), None)
+        twin = next((o.name for o in found.values() if o.address == address or o.name.lower() == name.lower()), None)
         if twin:
-            raise BadInput(f"{address} is of {twin!r} already", where=name)
+            raise BadInput(f"its name or its address {address} is of {twin!r} already", where=name)
         found[name] = Peer(name, address, underlay, said)
     return found
 

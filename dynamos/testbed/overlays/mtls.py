@@ -94,10 +94,7 @@ class MutualTls:
 
     def verify_gone(self, network: Network, member: Member) -> list[str]:
         end = self._end(network, member)
-        tests = (
-            *endpoints.remains(end),
-            f"ls /run/netns/{end.name}",
-        )
+        tests = (*endpoints.remains(end), f"ls /run/netns/{end.name}")
         return ends.still(member.gateway, tests) + names.left(member.container, network.name)
 
     def _end(self, network: Network, member: Member) -> Endpoint:
@@ -163,6 +160,8 @@ def _certificate(network: Network, peer: materials.Peer) -> str:
             raise ValueError(str(error) or "it is no certificate") from None
         if stands_for.get_values_for_type(x509.DNSName) != [_stands_for(network, peer.name)] or constraints.ca:
             raise ValueError(f"it does not stand for {peer.name!r} alone")
+        if [each.value for each in found.subject] != [peer.name]:
+            raise ValueError(f"its subject is not {peer.name!r}")  # by which the proxy knows who connects
         if not isinstance(found.public_key(), ec.EllipticCurvePublicKey):
             raise ValueError("its key is not of an elliptic curve")  # noqa: TRY004  as for every wrong text
         return found.public_bytes(Encoding.PEM).decode()
