@@ -79,7 +79,7 @@ def certificate(subject, names, *, authority=False):
 
 @pytest.mark.parametrize(
     "forged",
-    [certificate("amy", ["*.bob.net"]), certificate("bob", ["*.amy.net"]), certificate("bob", ["*.bob.net", "*.amy.net"]),
+    [certificate("amy", ["*.bob.net"]), certificate("bob", ["*.amy.net"]), certificate("bob", ["*.bob.net", "*.amy.net"]),  # noqa: E501
      certificate("bob", ["*.bob.other"]), certificate("bob", ["*.bob.net"], authority=True)],
     ids=["another's subject", "another's name", "two names", "another network", "an authority"],
 )  # fmt: skip
