@@ -23,7 +23,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from dynamos.kit.errors import BadInput, DynamosError, NotFound, Refused, TimedOut
+from dynamos.kit.errors import BadInput, Cancelled, DynamosError, NotFound, Refused, TimedOut
 from dynamos.knowledge import jetstream
 from dynamos.middleware import telemetry
 from dynamos.middleware.configs import HelperConfig
@@ -109,6 +109,7 @@ class _Woven:
     boxes: dict[str, Container]
     addresses: dict[str, str]
     rules: dict[str, Rules] = field(default_factory=dict)
+    abandoned: bool = False
 
 
 class SiteNetworks:
@@ -159,6 +160,8 @@ class SiteNetworks:
             others = [peer for peer in peers if peer.name != member.name]
             end = time.monotonic() + REACH_SECONDS
             while silent := self._driver.unreached(woven.network, member, others):
+                if woven.abandoned:
+                    raise Cancelled(f"the network of job {message.job!r} was given up", where=self._site)
                 if time.monotonic() > end:
                     told = ", ".join(silent)
                     raise TimedOut(f"{party} did not reach {told} within {REACH_SECONDS:g} s", where=self._site)
@@ -167,6 +170,10 @@ class SiteNetworks:
             woven.rules[party].open(message.job, _flows(woven, party))
 
         await self._all(join, woven.members)
+
+    def abandon(self, job: str) -> None:
+        if woven := self._woven.get(job):
+            woven.abandoned = True
 
     async def leave(self, job: str) -> Left:
         woven = self._woven.get(job)

@@ -49,6 +49,9 @@ class InMemory:
     async def join(self, message: Join) -> None:
         self.note("join", message.job)
 
+    def abandon(self, job: str) -> None:
+        self.told.append(f"abandon {job}")
+
     async def leave(self, job: str) -> Left:
         self.note("leave", job)
         return Left()
@@ -229,6 +232,25 @@ def test_where_one_site_fails_the_job_does_and_every_site_is_told_to_remove_what
             assert meeting.address("south", "north") == "grpc+tls://10.0.0.1:8815"
         await meetings.close()
         await other.close()
+
+    against(tmp_path, body)
+
+
+def test_a_site_that_waits_for_another_gives_up_when_the_network_is_to_go(tmp_path):
+    async def body(found: Scene) -> None:
+        given_up = asyncio.Event()
+
+        async def waits(message: Join) -> None:
+            await given_up.wait()
+
+        found.site.join = waits
+        found.site.abandon = lambda _: given_up.set()
+        await found.ask("prepare", prepare())
+        joining = asyncio.create_task(found.ask("join", Join(job="job-1", material={})))
+        await asyncio.sleep(0)
+        await found.ask("leave", Leave(job="job-1"))
+        await joining
+        assert "leave job-1" in found.site.told
 
     against(tmp_path, body)
 

@@ -43,6 +43,10 @@ class Site(Protocol):
         """Bring them in, wait until all members are reached, and open the job's ways. Raises TimedOut, BadInput."""
         ...
 
+    def abandon(self, job: str) -> None:
+        """Let a `join` of the job that waits for others give up: the network is to go."""
+        ...
+
     async def leave(self, job: str) -> Left:
         """Remove what there is of a job's network, and tell what passed and what is left."""
         ...
@@ -115,7 +119,8 @@ class Helper:
         self._hold(message.job)
 
     async def leave(self, message: Leave) -> Left:
-        """Remove a job's network. One that is not there is no obstacle."""
+        """Remove a job's network, also while it is made. One that is not there is no obstacle."""
+        self._site.abandon(message.job)
         async with self._alone(message.job):
             left = await self._site.leave(message.job)
             self._until.pop(message.job, None)

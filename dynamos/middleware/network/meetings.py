@@ -150,17 +150,20 @@ class PerRequest:
         return {party: address for each in prepared for party, address in each.addresses.items()}
 
     async def _ask_all(self, sites: Sequence[str], what: str, message: dict[str, Any]) -> list[dict[str, Any]]:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._ask(site, what, message)) for site in sites]
-        given: list[dict[str, Any]] = []
-        for told in (task.result() for task in tasks):
-            if isinstance(told, DynamosError):
-                raise told
-            given.append(told)
-        return given
+        """Ask all sites at once, and give what they answer. The first that fails ends it: those that are still at it
+        give up when they are told to remove what they have."""
+        tasks = [asyncio.ensure_future(self._ask(site, what, message)) for site in sites]
+        try:
+            for next_one in asyncio.as_completed(tasks):
+                if isinstance(told := await next_one, DynamosError):
+                    raise told
+        finally:
+            for task in tasks:
+                task.cancel()
+        return [given for task in tasks if isinstance(given := task.result(), dict)]
 
     async def _ask(self, site: str, what: str, message: dict[str, Any]) -> dict[str, Any] | DynamosError:
-        """Ask one site. An error is given and not raised: the others are not to be left in the middle."""
+        """Ask one site. An error is given and not raised, so that it is looked at where all are."""
         try:
             return await self._bus.request(f"network.{site}.{what}", message, within=ASK_SECONDS)
         except DynamosError as error:

@@ -92,7 +92,8 @@ def _making(network: Network, member: Member, others: Sequence[materials.Peer]) 
     for peer in others:
         theirs = peer.text("mac", materials.mac)
         where = DUMMY if peer.underlay == member.underlay else peer.underlay
-        neighbours.append(f"neigh add {peer.address} lladdr {theirs} dev {device} nud permanent")
+        # a peer that is in already may have asked for us by now, so that there is an entry of the kernel's own
+        neighbours.append(f"neigh replace {peer.address} lladdr {theirs} dev {device} nud permanent")
         entries.append(f"fdb add {theirs} dev {device} dst {where} port {peer.text('port', materials.port)}")
     create = (
         f"ip link add {device} netns {box} address {mac} mtu {network.mtu} "
