@@ -40,6 +40,13 @@ class Ipsec(SingleTunnel):
             raise BadInput(f"the overlay {network.name!r} has the mtu {network.mtu}, at most {largest}", hint=hint)
         return super().prepare(network, member)
 
+    def unreached(self, network: Network, member: Member, peers: Sequence[Member]) -> list[str]:
+        """Probe, after the associations are there or a second is over: a packet that comes before is lost."""
+        end = self._end(network, member)
+        labels = [strongswan.label(peer.address) for peer in peers if peer.name != member.name]
+        scripts.run(member.gateway, f"cd {end.folder}\n" + strongswan.associated(labels))
+        return super().unreached(network, member, peers)
+
     def _keys(self, _: Endpoint) -> str:
         return (
             "mkdir -p private pubkey\n"
@@ -51,7 +58,7 @@ class Ipsec(SingleTunnel):
 
     def _files(self, end: Endpoint, port: int, others: Sequence[materials.Peer]) -> Mapping[str, str]:
         keys = {f"pubkey/{peer.address}.pem": peer.text("public-key", strongswan.public_key) for peer in others}
-        mine = {strongswan.label(peer): strongswan.calls(end, peer) for peer in others}
+        mine = {strongswan.label(peer.address): strongswan.calls(end, peer) for peer in others}
         before = "".join(f"{command} 2>/dev/null || true\n" for command in strongswan.clearing(end))
         return {
             **keys,

@@ -46,9 +46,9 @@ charon-systemd {{
   routing_table = {table(end)}
   routing_table_prio = {table(end)}
   install_virtual_ip = no
-  retransmit_timeout = 1
-  retransmit_base = 1.4
-  retransmit_tries = 5
+  retransmit_timeout = 0.3
+  retransmit_base = 1.5
+  retransmit_tries = 7
   plugins {{
     vici {{
       socket = unix://{end.folder}/vici
@@ -86,7 +86,7 @@ def connections(end: Endpoint, port: int, others: Sequence[materials.Peer]) -> s
 def _connection(end: Endpoint, port: int, peer: materials.Peer, cipher: str) -> str:
     dead, closed = ("restart", "start") if calls(end, peer) else ("clear", "none")
     return f"""\
-  {label(peer)} {{
+  {label(peer.address)} {{
     version = 2
     local_addrs = {end.member.underlay}
     local_port = {port}
@@ -109,7 +109,7 @@ def _connection(end: Endpoint, port: int, peer: materials.Peer, cipher: str) -> 
       pubkeys = {peer.address}.pem
     }}
     children {{
-      {label(peer)} {{
+      {label(peer.address)} {{
         local_ts = {end.member.address}/32
         remote_ts = {peer.address}/32
         esp_proposals = {cipher}-x25519
@@ -126,9 +126,9 @@ def calls(end: Endpoint, peer: materials.Peer) -> bool:
     return end.member.name < peer.name
 
 
-def label(peer: materials.Peer) -> str:
-    """Give what a connection is called, which holds no dot."""
-    return "to-" + peer.address.replace(".", "-")
+def label(address: str) -> str:
+    """Give what the connection to the peer of this address is called, which holds no dot."""
+    return "to-" + address.replace(".", "-")
 
 
 def settle(end: Endpoint) -> str:
@@ -176,7 +176,7 @@ def remaining(end: Endpoint) -> Sequence[str]:
 def apply(others: Sequence[materials.Peer]) -> str:
     """Give the script that has charon take up its connections, and hang up on who is no peer any longer."""
     keys = " ".join(f"{peer.address}.pem" for peer in others)
-    labels = " ".join(label(peer) for peer in others)
+    labels = " ".join(label(peer.address) for peer in others)
     return f"""\
 for key in pubkey/*; do
 case ' own.pem {keys} ' in *" ${{key#pubkey/}} "*) ;; *) rm $key;; esac
@@ -187,6 +187,16 @@ case ' {labels} ' in *" $peer "*) ;; *)
 swanctl --terminate --ike $peer --force --timeout 1 --uri unix://$PWD/vici > /dev/null || true;; esac
 done
 """
+
+
+def associated(labels: Sequence[str]) -> str:
+    """Give the lines of a script that wait up to a second until all these connections are there."""
+    missing = " || ".join(f'[ "${{told#*  {name}: *INSTALLED}}" = "$told" ]' for name in labels) or "false"
+    return (
+        "n=0\nwhile [ $n -lt 20 ]; do n=$((n + 1))\n"
+        "told=$(swanctl --list-sas --uri unix://$PWD/vici 2>/dev/null || true)\n"
+        f"if {missing}; then sleep 0.03; else break; fi\ndone\n"
+    )
 
 
 CALL = """\
