@@ -13,7 +13,7 @@ from support.pulumi_programs import run
 from support.worlds_of_profiles import profile_of
 
 FOLDER = Path("/state/triangle")
-KIND_OF = {"Link": "link", "World": "world", "Router": "router", "Routes": "routes", "Node": "node",
+KIND_OF = {"Link": "link", "Ground": "world", "Router": "router", "Routes": "routes", "Node": "node",
            "Container": "container", "Overlay": "overlay"}  # fmt: skip
 
 
@@ -38,12 +38,12 @@ def test_everything_is_named_after_what_it_is():
     found = provision()
     assert set(found.of("Link")) == {"a-b", "b-c", "a-c"}
     assert set(found.of("Node")) == {"a-1", "b-1", "c-1", "c-2"}
-    assert set(found.of("World")) == {"triangle"}
+    assert set(found.of("Ground")) == {"triangle"}
 
 
 def test_what_stands_on_another_thing_knows_its_id():
     found = provision()
-    assert found.of("Router")["a"]["on"] == {"world": "World/triangle"}
+    assert found.of("Router")["a"]["on"] == {"world": "Ground/triangle"}
     assert found.of("Link")["a-b"]["on"] == {"a": "Router/a", "b": "Router/b"}
     assert found.of("Container")["cid"]["on"] == {"node": "Node/c-1"}
     assert found.of("Routes")["a"]["on"] == {"router": "Router/a", "a-b": "Link/a-b"}
@@ -53,7 +53,7 @@ def test_what_stands_on_another_thing_knows_its_id():
 
 def test_it_is_made_in_an_order_that_works():
     order = [each.kind for each in provision().made if each.kind in KIND_OF]
-    for kind, needed in (("Router", "World"), ("Link", "Router"), ("Container", "Node"), ("Overlay", "Routes")):
+    for kind, needed in (("Router", "Ground"), ("Link", "Router"), ("Container", "Node"), ("Overlay", "Routes")):
         assert order.index(kind) > order.index(needed)
     assert set(KIND_OF.values()) == set(KINDS)
 
@@ -70,7 +70,7 @@ def test_outputs_tell_sites_addresses_members_and_the_api():
 def test_machines_that_exist_are_taken_and_nothing_is_made_in_them():
     sites = {"a": {"parties": ["ann"], "nodes": {"m-1": {"address": "192.0.2.1", "user": "ada", "port": 2222}}}}
     found = provision(driver="ssh", sites=sites, links=[], overlay={"driver": "wireguard"})
-    assert {each.kind for each in found.made} == {"Machines", "Machine", "Access"}
+    assert {each.kind for each in found.made} == {"Ground", "Machine", "Access"}
     assert found.of("Machine")["m-1"]["address"] == "192.0.2.1"
     assert found.of("Access")["triangle"]["machines"][0]["port"] == 2222
     assert found.value["addresses"] == {"m-1": "192.0.2.1"}

@@ -29,15 +29,16 @@ class _ItemResource(Resource):
         super().__init__(ItemProvider(item.kind), name, props, opts)
 
 
-class World(Resource, module="testbed", name="World"):
-    """The world of a testbed in namespaces."""
+class World(Resource, module="testbed", name="Ground"):
+    """The world of a testbed in namespaces. It is the stack's ground, as machines are, so that neither is taken for the
+    other: the engine asks the one that is wanted about the one that is there."""
 
     def __init__(self, name: str, item: Item, folder: Path, opts: ResourceOptions) -> None:
         props = {ITEM: item.as_json(), FOLDER: str(folder), "driver": "namespaces", "broken": None}
         super().__init__(GroundProvider("world"), name, props, opts)
 
 
-class Machines(Resource, module="testbed", name="Machines"):
+class Machines(Resource, module="testbed", name="Ground"):
     """The machines of a testbed that exist."""
 
     def __init__(self, name: str, folder: Path, opts: ResourceOptions) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import socket
 from collections.abc import Callable, Iterator
@@ -32,6 +33,8 @@ _LOCK_SECONDS = 1.0
 _PLAIN_FILES = "?metadata=skip"
 """Without files beside the state that an engine which is killed leaves half written, so that it cannot be read."""
 _SHOWN = 30
+_NAME = re.compile(r"^name:\s*(\S+)", re.MULTILINE)
+_STACK = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +117,18 @@ class Stack:
         return profile.name
 
     def _name(self) -> str:
-        """Give the stack's name, also where there is no such profile any more."""
+        """Give the stack's name, also where the profile is not right or not there any more. Raises NotFound."""
         try:
             return profiles.load(self._profile).name
+        except NotFound:
+            found = self._profile
         except DynamosError:
-            return self._profile
+            told = _NAME.search(places.profile_file(self._profile).read_text(encoding="utf-8", errors="replace"))
+            found = told[1] if told else self._profile
+        if not _STACK.fullmatch(found):
+            hint = "give the stack's name in place of the profile"
+            raise NotFound(f"it is not to be seen what stack {self._profile!r} is", hint=hint)
+        return found
 
     def _open(self, name: str, *, new: bool) -> automation.Stack:
         """Give the stack, with its profile set; made where there is none, if it may be `new`."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pwd
+import time
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -25,6 +26,7 @@ EXAMPLES = """
 RETURN = """
 names: {description: The users that were made or removed., type: list, returned: always}
 """
+_PATIENCE = 5.0
 _MAKE = ("useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent")
 
 
@@ -39,11 +41,24 @@ def main():
     wanted = module.params["state"] == "present"
     changed = [name for name in module.params["names"] if _known(name) != wanted]
     for name in changed if not module.check_mode else ():
+        if not wanted:
+            _end(module, name)
         argv = [*_MAKE, "--shell", "/usr/sbin/nologin", name] if wanted else ["userdel", name]
         code, _, told = module.run_command(argv)
         if code != 0:
             module.fail_json(msg=f"{argv[0]} {name}: {told.strip()}")
     module.exit_json(changed=bool(changed), names=changed)
+
+
+def _end(module, name):
+    """Wait for the last processes of a user whose unit has ended, and end those that take too long."""
+    end = time.monotonic() + _PATIENCE
+    while module.run_command(["pgrep", "-u", name])[0] == 0:
+        if time.monotonic() > end:
+            module.run_command(["pkill", "-KILL", "-u", name])
+        time.sleep(0.1)
+        if time.monotonic() > end + _PATIENCE:
+            module.fail_json(msg=f"processes of {name} do not end: run the playbook again")
 
 
 def _known(name):
