@@ -22,7 +22,36 @@ def overview(folder: StateFolder, subject: Subject) -> dict[str, Any]:
 
     standing = [overlay_facts(each) for each in subject.wanted.of(Overlay).values()]
     passing = [{**overlay_facts(each), "job": job} for job, each in overlays_of_jobs(folder, subject)]
-    return {"sites": _sites(subject), "links": link_facts(subject), "overlays": [*standing, *passing]}
+    faults = {"timeline": told} if (told := chronicle_facts(folder)) else {}
+    return {"sites": _sites(subject), "links": link_facts(subject), "overlays": [*standing, *passing], **faults}
+
+
+def chronicle_facts(folder: StateFolder) -> dict[str, Any] | None:
+    """Give what of the time line has happened, with the `state` of each fault; None where none has begun."""
+    from dynamos.testbed.chronicles import Chronicle
+
+    told = Chronicle(folder.root).read()
+    if told is None:
+        return None
+    return {
+        "began": told["began"],
+        "faults": [
+            {**each, "state": "waits" if "began" not in each else "failed" if "error" in each else "happened"}
+            for each in told["faults"]
+        ],
+    }
+
+
+def chronicle_rows(told: Mapping[str, Any]) -> list[list[Any]]:
+    """Give the rows of a table of faults: planned and real moments in seconds, what it was, what became of it."""
+    rows = []
+    for each in told["faults"]:
+        fault = each["fault"]
+        changes = ", ".join(f"{name} {value}" for name, value in fault.get("change", {}).items())
+        what = " ".join(filter(None, (fault["action"], fault.get("link") or fault.get("site"), changes)))
+        real = [f"{each['began']:.2f} s", f"{each['done'] - each['began']:.2f} s"] if "began" in each else ["", ""]
+        rows.append([f"{each['planned']:g} s", *real, what, each.get("error") or each["state"]])
+    return rows
 
 
 def link_facts(subject: Subject) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import typer
 from dynamos.cli import targets
 from dynamos.cli.shows import Format
 from dynamos.cli.targets import StateOption, TestbedOption, UserOption
-from dynamos.kit.errors import BadInput
+from dynamos.kit.errors import BadInput, NotFound
 
 if TYPE_CHECKING:
     from dynamos.testbed.proofs.canaries import Canaries
@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from dynamos.testbed.verifications import Verification
 
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
-_STYLES = {"ok": "green", "leak": "bold red", "blocked": "red", "plaintext": "bold red", "unseen": "yellow"}
+_STYLES = {
+    "ok": "green",
+    "leak": "bold red",
+    "blocked": "red",
+    "plaintext": "bold red",
+    "unseen": "yellow",
+    "happened": "green",
+    "waits": "dim",
+}
 
 testbed_verbs = typer.Typer(help="Show, measure and prove the networks of a testbed.", no_args_is_help=True)
 
@@ -43,6 +51,30 @@ def show(
         print_json(found)
         return
     print_networks(found)
+
+
+@testbed_verbs.command("timeline")
+def timeline(
+    format: FormatOption = Format.TABLE,  # noqa: A002
+    state: StateOption = Path(targets.STATE),
+    testbed: TestbedOption = "",
+) -> None:
+    """Show the faults of the profile's time line: when each was to happen, and when it really did.
+
+    Of a testbed that is down, those of its last life.
+    """
+    from dynamos.cli.overviews import chronicle_facts, chronicle_rows
+    from dynamos.cli.shows import print_json, print_table, styled
+
+    folder = targets.folder_of(state, testbed)
+    found = chronicle_facts(folder)
+    if found is None:
+        raise NotFound(f"the testbed {folder.root.name!r} has no time line that has begun", hint="timeline: [...]")
+    if format is Format.JSON:
+        print_json(found)
+        return
+    rows = [[*row[:-1], styled(row[-1], _STYLES.get(row[-1], "red"))] for row in chronicle_rows(found)]
+    print_table(("planned", "happened", "took", "fault", ""), rows, title=f"counted from {found['began']}")
 
 
 @testbed_verbs.command("verify")
@@ -185,6 +217,11 @@ def print_networks(found: dict[str, Any]) -> None:
     ]  # fmt: skip
     columns = ("overlay", "driver", "scope", "subnet", "mtu", "members", "job")
     print_table(columns, overlays, empty="no overlays now: each request gets one of its own")
+    if faults := found.get("timeline"):
+        from dynamos.cli.overviews import chronicle_rows
+
+        print()
+        print_table(("planned", "happened", "took", "fault", ""), chronicle_rows(faults))
 
 
 def _node(node: dict[str, Any]) -> str:

@@ -6,12 +6,13 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from dynamos.deploy import networks, profiles, unit
+from dynamos.deploy import networks, profiles, timelines, unit
 from dynamos.deploy.forks import HERE, Place, leave
 from dynamos.deploy.logs import log_json
 from dynamos.deploy.networks import TESTBED
@@ -27,6 +28,7 @@ from dynamos.knowledge.leaves import Leaf, remote_of
 from dynamos.knowledge.permissions import ADMIN, API, BUS, rights
 from dynamos.knowledge.provisioning import provision
 from dynamos.middleware.configs import AgentConfig
+from dynamos.testbed.chronicles import Chronicle
 from dynamos.testbed.wanted import PORTS
 
 FURNISHED = "furnished"
@@ -58,13 +60,23 @@ def prepare(folder: StateFolder, path: Path) -> Prepared:
     grounds = prepare_grounds(folder, profile, marketplace)
     certify(grounds)
     if not grounds.own_networks:
-        return Prepared(marketplace.name, _programs(grounds), profile.settings.open)
+        return Prepared(marketplace.name, _told_apart(_programs(grounds)), profile.settings.open)
     world = networks.World(folder, profile)
     world.clear()  # what an earlier life left
+    Chronicle(folder.root).clear()
     first = replace(_task(folder, TESTBED, world.bring_up, ()), within=NETWORKS_SECONDS)
-    return Prepared(
-        marketplace.name, (first, *_programs(grounds, world)), profile.settings.open, world.check, world.clear
-    )
+    programs = [first, *_programs(grounds, world)]
+    if profile.timeline:
+        programs.append(timelines.program(folder, profile.timeline, [each.name for each in programs]))
+    return Prepared(marketplace.name, _told_apart(programs), profile.settings.open, world.check, world.clear)
+
+
+def _told_apart(programs: Sequence[Program]) -> tuple[Program, ...]:
+    """Raise BadInput where a party has the name of one of the testbed's own programs."""
+    counts = Counter(each.name for each in programs)
+    for name in (name for name, count in counts.items() if count > 1):
+        raise BadInput(f"the name {name!r} is taken", code="name-taken", hint="give this party another name")
+    return tuple(programs)
 
 
 def _programs(grounds: Grounds, world: networks.World | None = None) -> tuple[Program, ...]:

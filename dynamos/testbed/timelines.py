@@ -67,16 +67,19 @@ class Timeline:
         *,
         stop: Stop | None = None,
         told: Callable[[Happened], None] = lambda _: None,
+        since: float | None = None,
+        skip: int = 0,
     ) -> tuple[Happened, ...]:
-        """Let every fault happen at its moment, counted from now, and give what happened.
+        """Let every fault happen at its moment, and give what happened.
 
-        A fault that fails is recorded, and the next ones happen all the same. Ends early when `stop` says so; what has
+        Moments count from now, or from what the clock's monotonic was at `since`; the first `skip` faults are past. A
+        fault that fails is recorded, and the next ones happen all the same. Ends early when `stop` says so; what has
         happened stays as it is, see `mend`.
         """
         clock, stop = clock or SystemClock(), stop or threading.Event()
-        start = clock.monotonic()
+        start = clock.monotonic() if since is None else since
         found: list[Happened] = []
-        for fault in self.faults:
+        for fault in self.faults[skip:]:
             left = float(fault.at) - (clock.monotonic() - start)
             if left > 0 and stop.wait(left):
                 break

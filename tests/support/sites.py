@@ -56,7 +56,9 @@ class Sites(System):
         return [name for name in boxes if name.startswith("request-")]
 
 
-def profile_of(marketplace: Path, overlay: dict[str, Any], **settings: Any) -> dict[str, Any]:
+def profile_of(
+    marketplace: Path, overlay: dict[str, Any], timeline: tuple[dict[str, Any], ...] = (), **settings: Any
+) -> dict[str, Any]:
     return {
         "name": "sited",
         "driver": "namespaces",
@@ -65,6 +67,7 @@ def profile_of(marketplace: Path, overlay: dict[str, Any], **settings: Any) -> d
         "control": "hub",
         "links": [{"between": pair} for pair in LINKS],
         "overlay": overlay,
+        "timeline": list(timeline),
         "settings": settings,
     }
 

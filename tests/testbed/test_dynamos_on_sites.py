@@ -6,8 +6,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,12 +22,34 @@ pytestmark = [pytest.mark.testbed, pytest.mark.system, pytest.mark.xdist_group("
 BOTH = ("north", "south")
 
 
+TIMELINE = (
+    {"at": "0.4s", "action": "heal", "link": "east-west"},
+    {"at": "0.1s", "action": "silence", "link": "east-west"},
+)
+
+
 @pytest.fixture(scope="module")
 def testbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
     before = machine_state()
-    with sites(tmp_path_factory.mktemp("sited")) as found:
+    with sites(tmp_path_factory.mktemp("sited"), timeline=TIMELINE) as found:
         yield found
     assert machine_state() == before
+
+
+def test_the_time_line_of_the_profile_happens_and_is_told(testbed: Sites):
+    told = testbed.wait(
+        "both faults have happened",
+        lambda: (found := cli_json(testbed, "timeline")) and all("done" in each for each in found["faults"]) and found,
+    )
+    assert [(each["fault"]["action"], each["state"]) for each in told["faults"]] == [
+        ("silence", "happened"), ("heal", "happened"),
+    ]  # fmt: skip
+    assert all(each["began"] >= each["planned"] for each in told["faults"])
+    assert testbed.wan.links()["east-west"].state == "up"
+    assert cli_json(testbed, "show")["timeline"] == told
+    pid = testbed.kill("timeline")
+    testbed.wait_renewed("timeline", pid)
+    assert cli_json(testbed, "timeline") == told, "what has happened does not happen again"
 
 
 def network_of(pid: int) -> int:
@@ -38,6 +63,13 @@ def test_every_unit_is_at_its_site(testbed: Sites):
     assert (at["north"], at["south"]) == (nets["east-1"], nets["west-1"])
     own = network_of(os.getpid())
     assert own not in at.values()
+
+
+def cli_json(testbed: Sites, verb: str) -> dict[str, Any]:
+    """Give what a verb of `dynamos testbed` says."""
+    argv = [sys.executable, "-m", "dynamos.cli.main", "testbed", verb, "--format", "json"]
+    argv += ["--state", str(testbed.state.root.parent), "--testbed", testbed.state.root.name]
+    return dict(json.loads(subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stdout))
 
 
 def received(testbed: Sites, container: str) -> int:

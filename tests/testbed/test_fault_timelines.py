@@ -7,6 +7,7 @@ import pytest
 from dynamos.kit.clocks import ManualClock
 from dynamos.kit.errors import NotFound
 from dynamos.model.networks import Fault
+from dynamos.testbed.chronicles import Chronicle
 from dynamos.testbed.timelines import Timeline, apply
 
 
@@ -117,3 +118,23 @@ def test_every_action_of_the_model_does_something(fault):
     network = Network(ManualClock())
     apply(network, fault)
     assert len(network.noted) == 1
+
+
+def test_a_chronicle_tells_what_waits_and_what_has_happened_and_goes_on_where_it_was(tmp_path):
+    clock = ManualClock()
+    clock.advance(100)
+    chronicle, network = Chronicle(tmp_path), Network(clock)
+    assert chronicle.read() is None
+    chronicle.keep(FAULTS, network, stop=Waits(clock, stop_at=115.0), clock=clock)
+    told = chronicle.read()
+    assert [each["planned"] for each in told["faults"]] == [10, 20, 20, 30, 40, 50]
+    assert [each.get("began") for each in told["faults"]] == [10, None, None, None, None, None]
+    clock.advance(10)  # nobody was there when two faults were due
+    chronicle.keep(FAULTS, network, stop=Waits(clock), clock=clock)
+    assert [each["began"] for each in chronicle.read()["faults"]] == [10, 25, 25, 30, 40, 50]
+    assert [text for _, text in network.noted].count("cut a-b") == 1
+    chronicle.keep(FAULTS, network, stop=Waits(clock), clock=clock)
+    assert len(network.noted) == len(FAULTS)
+    chronicle.clear()
+    chronicle.clear()
+    assert chronicle.read() is None
