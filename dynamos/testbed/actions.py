@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from dynamos.model.networks import Direction
@@ -54,6 +54,7 @@ class Remove:
 
 
 Action = Make | Change | Remove
+_MANY = 8
 
 
 def describe(item: Item) -> str:
@@ -101,12 +102,25 @@ def _differences(before: Item, after: Item) -> Iterator[str]:
             yield f"{name} {', '.join(_turns(was, becomes))}"
         elif isinstance(before, Overlay) and name == "seats":
             yield from _members(was, becomes)
+        elif isinstance(before, Node) and name == "names":
+            yield from _learned(was, becomes)
         elif isinstance(before, Routes) and name == "hops":
             yield f"to {len(becomes)} networks" + (
                 f" instead of {len(was)}" if len(was) != len(becomes) else ", new ways"
             )
         else:
             yield f"{name} {was} → {becomes}"
+
+
+def _learned(was: Mapping[str, str], becomes: Mapping[str, str]) -> Iterator[str]:
+    """Give which names a node learns, also anew, and which it forgets."""
+    told = (
+        ("learns", [name for name in becomes if was.get(name) != becomes[name]]),
+        ("forgets", [name for name in was if name not in becomes]),
+    )
+    for word, names in told:
+        if names:
+            yield f"{word} {', '.join(names) if len(names) <= _MANY else f'{len(names)} names'}"
 
 
 def _turns(was: Direction, becomes: Direction) -> Iterator[str]:

@@ -162,6 +162,14 @@ class Box:
         lines = [*accounts.hosts(self._name), *(f"{address} {name}" for name, address in sorted(addresses.items()))]
         self.put("/etc/hosts", "".join(f"{line}\n" for line in lines).encode())
 
+    def names(self) -> dict[str, str]:
+        """Give the names that resolve here to an address, without those that every box has."""
+        own, lines = accounts.hosts(self._name), list[str]()
+        with suppress(NotFound):
+            lines = self.get("/etc/hosts").decode(errors="replace").splitlines()
+        told = [line.partition("#")[0].split() for line in lines if line not in own]
+        return {name: words[0] for words in told if words for name in words[1:]}
+
     def spawn(self, argv: Sequence[str], *, user: str = "root", **options: Any) -> subprocess.Popen[bytes]:
         """Start a command with this process's own input, output and terminal. Options are those of Popen.
 

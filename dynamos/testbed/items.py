@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field
@@ -106,7 +107,8 @@ class Routes(Item):
 
 class Node(Item):
     """A machine at a site. `gateway` is its router's address, empty where the network is not ours; `mtu` is that of its
-    way to the router; `containers` is the network of the containers on it."""
+    way to the router; `containers` is the network of the containers on it; `names` are those that resolve on it beside
+    its own, each with its address."""
 
     kind = "node"
     site: str
@@ -114,9 +116,17 @@ class Node(Item):
     gateway: str
     mtu: int
     containers: str
+    names: dict[str, str] = Field(default_factory=dict)
 
     def needs(self) -> frozenset[Key]:
         return frozenset({Key("router", self.site)}) if self.gateway else frozenset()
+
+    def can_become(self, other: Self) -> bool:
+        return self.knowing({}) == other.knowing({})
+
+    def knowing(self, names: Mapping[str, str]) -> Node:
+        """Give the node with these names to resolve."""
+        return self.model_copy(update={"names": dict(names)})
 
 
 class Container(Item):

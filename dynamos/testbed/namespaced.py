@@ -51,13 +51,16 @@ class NamespacesGround:
         found = {WORLD: known[WORLD], **told.items}
         nodes = {node.name: node for node in world.nodes()}
         containers = {box.name for node in nodes.values() for box in node.containers()}
-        for key, item in known.items():
-            if isinstance(item, wanted.Node) and key.name in nodes:
-                found[key] = item
-                if not fabric.plugged(nodes[key.name], item):
-                    broken.setdefault(key, "it is not joined to its router")
-            elif isinstance(item, wanted.Container) and key.name in containers:
-                found[key] = item
+        known_nodes = [item for item in known.values() if isinstance(item, wanted.Node) and item.name in nodes]
+        with ThreadPoolExecutor(_LOOKERS, thread_name_prefix="look") as pool:
+            plugged = pool.map(lambda item: fabric.plugged(nodes[item.name], item), known_nodes)
+            names = pool.map(lambda item: nodes[item.name].names(), known_nodes)
+        for node, is_plugged, knows in zip(known_nodes, plugged, names, strict=True):
+            found[node.key] = node.knowing(knows)
+            if not is_plugged:
+                broken.setdefault(node.key, "it is not joined to its router")
+        boxes = [item for item in known.values() if isinstance(item, wanted.Container) and item.name in containers]
+        found |= {item.key: item for item in boxes}
         overlays = [item for item in known.values() if isinstance(item, Overlay)]
         found |= {item.key: item for item in _as_they_are(overlays, nodes, containers)}
         kept = {key: why for key, why in {**broken, **told.broken}.items() if key in found}
@@ -82,7 +85,9 @@ class NamespacesGround:
     def _make(self, world: World, item: Item) -> None:
         match item:
             case wanted.Node():
-                self._fabric(world).plug(world.node(item.name, item.site), item)
+                box = world.node(item.name, item.site)
+                self._fabric(world).plug(box, item)
+                box.set_names(item.names)
             case wanted.Container():
                 _node(world, item.node).container(item.name)
             case Overlay():
@@ -98,6 +103,8 @@ class NamespacesGround:
             if leaving:
                 networks.take_down(_network(after), _members(world, leaving), driver(after.driver), rest=rest)
             self._join(world, after, stays)
+        elif isinstance(after, wanted.Node):
+            _node(world, after.name).set_names(after.names)
         else:
             self._fabric(world).change(before, after)
         self._journal.done(after)

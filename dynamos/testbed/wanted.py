@@ -48,8 +48,9 @@ def wanted(profile: Profile) -> Wanted:
     plan = Addresses(profile.subnets)
     order = {site: index for index, site in enumerate(profile.sites)}
     items: list[Item] = list(_network(profile, plan, order)) if profile.driver == "namespaces" else []
+    names = _names(profile, plan) if profile.driver == "namespaces" else {}
     for site in profile.sites.values():
-        items += _nodes(profile, plan, order[site.name], site)
+        items += _nodes(profile, plan, order[site.name], site, names)
     for site in profile.sites.values():
         items += _containers(plan, order[site.name], site)
     found = Wanted(profile.name, profile.driver, {item.key: item for item in items})
@@ -104,7 +105,7 @@ def _networks(profile: Profile, plan: Addresses, index: int, site: str) -> list[
     return found
 
 
-def _nodes(profile: Profile, plan: Addresses, index: int, site: Site) -> Iterator[Node]:
+def _nodes(profile: Profile, plan: Addresses, index: int, site: Site, names: Mapping[str, str]) -> Iterator[Node]:
     """Give the site's nodes. What joins them to their router carries whatever any link does."""
     own = profile.driver == "namespaces"
     mtu = max([UNDERLAY_MTU, *(link.mtu for link in profile.links)])
@@ -116,7 +117,18 @@ def _nodes(profile: Profile, plan: Addresses, index: int, site: Site) -> Iterato
             gateway=bare(plan.router(index)) if own else "",
             mtu=mtu,
             containers=str(plan.containers(index, number)),
+            names={name: address for name, address in names.items() if name != host_name(node.name)},
         )
+
+
+def _names(profile: Profile, plan: Addresses) -> dict[str, str]:
+    """Give what nodes know by name: every node, and every site by its first node, where no node has that name."""
+    nodes = {
+        host_name(node): bare(plan.node(index, number))
+        for index, site in enumerate(profile.sites.values())
+        for number, node in enumerate(site.nodes)
+    }
+    return {site.name: nodes[host_name(site.gateway.name)] for site in profile.sites.values()} | nodes
 
 
 def _containers(plan: Addresses, index: int, site: Site) -> Iterator[Container]:

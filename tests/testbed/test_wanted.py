@@ -38,6 +38,15 @@ def test_three_sites_are_what_their_profile_says() -> None:
     assert WORLD in found.items
 
 
+def test_every_node_knows_all_others_and_every_site_by_name() -> None:
+    nodes = wanted_of().of(Node)
+    own = {name: node.address.partition("/")[0] for name, node in nodes.items()}
+    sites = {"a": own["a-1"], "b": own["b-1"], "c": own["c-1"]}
+    for name, node in nodes.items():
+        assert node.names == {**sites, **{other: address for other, address in own.items() if other != name}}
+    assert all(not node.names for node in wanted_of(driver="ssh").of(Node).values())
+
+
 def test_a_testbed_of_processes_has_no_networks() -> None:
     assert wanted(profiles.load("laptop")).items == {}
 
@@ -138,7 +147,9 @@ def test_what_is_added_at_the_end_of_a_file_moves_nobody() -> None:
         }
     ).items
     same = (Router, Link, Node, Container)
-    assert all(more[key] == item for key, item in wanted_of().items.items() if isinstance(item, same))
+    before = {key: item for key, item in wanted_of().items.items() if isinstance(item, same)}
+    assert all(more[key].can_become(item) for key, item in before.items())
+    assert [key.name for key, item in before.items() if more[key] != item] == ["a-1", "b-1", "c-1", "c-2"], "the names"
 
 
 def test_no_two_things_have_an_address_in_common() -> None:

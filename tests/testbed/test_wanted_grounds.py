@@ -30,7 +30,7 @@ from dynamos.testbed.plans import plan
 from dynamos.testbed.wanted import Wanted
 from dynamos.testbed.worlds import World
 from support.plain_wans import PlainWan
-from support.worlds_of_profiles import profile_of, wanted_of
+from support.worlds_of_profiles import TRIANGLE, profile_of, wanted_of
 
 _CHILD = """
 import sys
@@ -148,6 +148,37 @@ class TestNamespaces:
         assert ann.run(["ping", "-c1", "-W2", "cid"], check=False).code == 0
         assert ann.run(["ping", "-c1", "-W1", "198.18.0.11"], check=False).code != 0
         assert world.find_node("c-2").run(["ping", "-c1", "-W2", "198.18.0.11"], check=False).code == 0
+
+    def test_nodes_and_sites_are_found_by_name_on_every_node_however_they_change(self, ground, tmp_path) -> None:
+        apply.up(ground, wanted_of(overlay={"driver": "none"}))
+        world = World.find(tmp_path / "testbed")
+        assert world is not None
+
+        def known(node: str) -> set[str]:
+            """Which names lead to a machine that answers."""
+            box = world.find_node(node)
+            names = [*wanted_of().of(Node), "a", "b", "c", "d", "d-1"]
+            return {name for name in names if box.run(["ping", "-c1", "-W2", name], check=False).code == 0}
+
+        everybody = {"a", "b", "c", "a-1", "b-1", "c-1", "c-2"}
+        assert known("c-2") == known("a-1") == everybody
+        more = wanted_of(
+            overlay={"driver": "none"},
+            sites={**TRIANGLE["sites"], "d": {"parties": []}},
+            links=[*TRIANGLE["links"], {"between": ["c", "d"]}],
+        )
+        done = [str(action) for action in apply.up(ground, more)]
+        assert [line for line in done if "learns" in line] == [
+            f"~ node {name}: learns d, d-1" for name in ("a-1", "b-1", "c-1", "c-2")
+        ]
+        assert known("a-1") == known("d-1") == {*everybody, "d", "d-1"}
+        assert apply.up(ground, more) == ()
+        world.find_node("b-1").put("/etc/hosts", b"198.18.9.9 a-1 stray\n")
+        assert [str(action) for action in apply.reconcile(ground, more)] == [
+            "~ node b-1: learns a, b, c, d, a-1, c-1, c-2, d-1; forgets stray"
+        ]
+        apply.up(ground, wanted_of(overlay={"driver": "none"}))
+        assert known("b-1") == everybody
 
     def test_where_there_is_no_overlay_routers_know_the_way_to_containers(self, ground: Ground, tmp_path: Path) -> None:
         apply.up(ground, wanted_of(overlay={"driver": "none"}))
