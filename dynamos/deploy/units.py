@@ -224,6 +224,7 @@ class _Units:
             ),
             sites={party: profile.site_of(party) for party in self.marketplace.parties},
             slots=slots(profile),
+            control=profile.control_site if profile.control_site in sites_with_parties(profile) else None,
         )
 
     def _shared(self, name: str) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from dynamos.kit.credentials import Credentials, dns_name
 from dynamos.kit.errors import BadInput, NotFound
 
 _CONNECT_MS = 2000
+_UNHEARD_MS = 10_000
+_PING_MS = 600_000
 _OPTIONS = [
     # A proxy in the environment must not come between two parties.
     ("grpc.enable_http_proxy", 0),
@@ -18,6 +20,11 @@ _OPTIONS = [
     ("grpc.min_reconnect_backoff_ms", _CONNECT_MS),
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 500),
+    # A link that fails for less is waited for; what the peer has not acknowledged for longer ends the stream. gRPC sets
+    # that bound (TCP_USER_TIMEOUT) with the pings of HTTP/2 only, which are kept rare: a server takes offence at more
+    # than one in five minutes.
+    ("grpc.keepalive_time_ms", _PING_MS),
+    ("grpc.keepalive_timeout_ms", _UNHEARD_MS),
 ]
 
 

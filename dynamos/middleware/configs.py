@@ -75,13 +75,15 @@ class MeetingsConfig(Value):
     """Networks of their own for what parties exchange.
 
     `networks` are those that stay, each a mapping of parties to addresses. With scope `request` there is one for each
-    job instead, at most `slots` at once, made by the helpers at the `sites` of the parties.
+    job instead, at most `slots` at once, made by the helpers at the `sites` of the parties. `control` is the site of
+    the orchestrator itself, where that has a helper.
     """
 
     scope: Scope
     networks: tuple[dict[Name, str], ...] = ()
     sites: dict[Name, Name] = Field(default_factory=dict)
     slots: int = 0
+    control: Name | None = None
 
 
 class HelperConfig(UnitConfig):

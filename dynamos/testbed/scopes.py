@@ -34,7 +34,7 @@ from dynamos.middleware.views import background
 from dynamos.model.jobs import Grant
 from dynamos.model.plans import REQUESTOR
 from dynamos.model.profiles import Profile
-from dynamos.testbed import items
+from dynamos.testbed import items, soundings
 from dynamos.testbed.addresses import Addresses, shares
 from dynamos.testbed.containers import Container
 from dynamos.testbed.edges import Rules, Ways, ways_of
@@ -379,6 +379,7 @@ async def _serve(config: HelperConfig, ready: Callable[[str], None]) -> None:
         stack.push_async_callback(telemetry.setup(config.name, kb, collector=config.settings.telemetry).close)
         helper = Helper(config, SiteNetworks(config))
         await helper.start(kb)
+        await soundings.listen(kb, config)
         stack.push_async_callback(helper.close)
         await stack.enter_async_context(background(helper.sweep))
         ready(config.site)

@@ -57,15 +57,22 @@ class Sites(System):
 
 
 def profile_of(
-    marketplace: Path, overlay: dict[str, Any], timeline: tuple[dict[str, Any], ...] = (), **settings: Any
+    marketplace: Path,
+    overlay: dict[str, Any],
+    timeline: tuple[dict[str, Any], ...] = (),
+    control: str = "hub",
+    rate: str = "",
+    **settings: Any,
 ) -> dict[str, Any]:
+    """Give the profile. `rate` is that of every link."""
+    way = {"rate": rate} if rate else {}
     return {
         "name": "sited",
         "driver": "namespaces",
         "marketplace": str(marketplace),
         "sites": {name: {"parties": parties} for name, parties in SITES.items()},
-        "control": "hub",
-        "links": [{"between": pair} for pair in LINKS],
+        "control": control,
+        "links": [{"between": pair, **way} for pair in LINKS],
         "overlay": overlay,
         "timeline": list(timeline),
         "settings": settings,

@@ -128,6 +128,21 @@ def test_a_site_without_power_in_the_middle_of_a_job_is_named(testbed: Sites):
     testbed.wait("the party is back", lambda: "south" in testbed.online())
 
 
+def test_a_link_to_the_hub_that_is_cut_in_the_middle_of_a_job_is_named(testbed: Sites):
+    testbed.start("slow", "parted", providers=("south",), archetype="computeToData")
+    testbed.wait("the job runs", lambda: testbed.job("parted")["state"] == "running")
+    testbed.wan.cut("west-hub")
+    try:
+        record = testbed.end_of("parted")
+    finally:
+        testbed.wan.heal("west-hub")
+    assert record["state"] == "lost", record
+    assert record["error"]["message"].startswith("west-hub is cut: "), record["error"]
+    assert (record["error"]["code"], record["error"]["link"]) == ("link-cut", "west-hub")
+    assert "dynamos link heal" in record["error"]["hint"]
+    testbed.wait("the party is back", lambda: "south" in testbed.online())
+
+
 def test_a_helper_that_was_killed_comes_back_and_agents_find_it(testbed: Sites):
     pid = testbed.kill("network-west")
     testbed.wait_renewed("network-west", pid)
@@ -141,6 +156,47 @@ def test_a_carrier_that_was_killed_fails_its_job_and_the_next_one_has_another(te
     assert killed.code == 0
     answer = testbed.run("rows", providers=BOTH, archetype="dataThroughTtp")
     assert answer.json().get("state") == "succeeded", answer.text
+
+
+@pytest.fixture(scope="module")
+def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
+    """Where rows take some seconds from `east` to `hub`, while the control site, `west`, reaches both."""
+    with sites(tmp_path_factory.mktemp("far"), control="west", rate="8mbit") as found:
+        yield found
+
+
+def begin(far: Sites, job: str) -> None:
+    """Start a job, and wait until its rows are on their way."""
+    before = received(far, "third")
+    query = "SELECT a.id, b.amount FROM things a CROSS JOIN things b LIMIT 200000"
+    far.start("rows", job, providers=("north",), archetype="dataThroughTtp", query=query)
+    far.wait("rows come", lambda: received(far, "third") - before > 300_000)
+
+
+def test_a_link_that_is_cut_for_a_moment_loses_no_row(far: Sites):
+    begin(far, "moment")
+    far.wan.cut("east-hub")
+    here = received(far, "third")
+    assert far.job("moment")["state"] == "running"
+    far.wan.heal("east-hub")
+    record = far.end_of("moment")
+    assert record["state"] == "succeeded", record["error"]
+    assert received(far, "third") > here
+    assert sum(t["rows"] for t in record["parts"]["north"]["transfers"]) == 200_000
+
+
+@pytest.mark.parametrize("fault", ["cut", "silence"])
+def test_a_link_that_stays_so_ends_the_job_and_is_named(far: Sites, fault: str):
+    begin(far, fault)
+    getattr(far.wan, fault)("east-hub")
+    try:
+        record = far.end_of(fault)
+    finally:
+        far.wan.heal("east-hub")
+    state = {"cut": "cut", "silence": "silent"}[fault]
+    assert record["state"] == "failed", record
+    assert record["error"]["message"].startswith(f"east-hub is {state}: "), record["error"]
+    assert record["error"]["link"] == "east-hub"
 
 
 def test_when_the_world_is_killed_nothing_of_it_stays(tmp_path: Path):

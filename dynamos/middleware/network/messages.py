@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from dynamos.model.values import Name, Value
@@ -73,6 +75,25 @@ class Renew(Value):
     """`network.<SITE>.renew`: these jobs are under way still. Answer: empty."""
 
     jobs: tuple[str, ...]
+
+
+class Sound(Value):
+    """`network.<SITE>.sound`: find out which link of the path to another site carries nothing. Answer: Sounding."""
+
+    to: Name
+
+
+class Sounding(Value):
+    """What was found: a link that is cut (routers say so) or silent, or a site where nothing answers; or nothing."""
+
+    link: str = ""
+    state: Literal["", "cut", "silent"] = ""
+    site: str = ""
+
+    @property
+    def text(self) -> str:
+        """What a person is told; empty where nothing was found."""
+        return f"{self.link} is {self.state}" if self.link else f"site {self.site} does not answer" if self.site else ""
 
 
 LEASE = 20.0

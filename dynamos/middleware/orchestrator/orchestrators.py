@@ -25,6 +25,7 @@ from dynamos.middleware.orchestrator.executions import Execution, seconds_left
 from dynamos.middleware.orchestrator.jobbooks import JobBook
 from dynamos.middleware.orchestrator.livejobs import LiveJob, components
 from dynamos.middleware.orchestrator.overviews import Overview
+from dynamos.middleware.orchestrator.soundings import Soundings
 from dynamos.middleware.views import error_facts
 from dynamos.model.decisions import Decision
 from dynamos.model.jobs import Job, PartReport, State
@@ -61,6 +62,7 @@ class Orchestrator:
         self._clock = clock
         self._meetings = meetings or WhereTheySay(overview)
         self._sites = config.meetings.sites if config.meetings else {}
+        self._soundings = Soundings(kb.bus, config.meetings) if config.meetings else None
         settings = config.settings
         self._admission = Admission(running=settings.concurrent_jobs, waiting=settings.waiting_jobs)
         self._live: dict[str, LiveJob] = {}
@@ -164,7 +166,8 @@ class Orchestrator:
         except asyncio.CancelledError:
             self._stop_early(live, live.stop or Cancelled("the job was cancelled"), "cancel")
         except DynamosError as error:
-            self._stop_early(live, error, "fail")
+            told = await self._soundings.explain_error(live.plan, error) if self._soundings else error
+            self._stop_early(live, told, "fail")
         except Exception:
             log.exception("job.broken job=%s", live.record.id)
             self._stop_early(live, Broken("the orchestrator broke; its log tells more"), "fail")
@@ -192,7 +195,10 @@ class Orchestrator:
                 left = seconds_left(live.record.deadline, self._clock.now())
                 reports = await asyncio.gather(*(execution.finish(group, left) for group in groups))
                 self._time(live, run_ms=time.monotonic() - started)
-                live.conclude([report for group in reports for report in group], groups, self._clock.now())
+                told = [report for group in reports for report in group]
+                if self._soundings and live.stop is None:
+                    told = await self._soundings.explain(live.plan, told)
+                live.conclude(told, groups, self._clock.now())
 
     def _note_instances(self, live: LiveJob) -> None:
         """Remember which life of each agent is to run its part: another one knows nothing of it."""
