@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from dynamos.deploy.states import StateFolder
 from dynamos.kit.errors import NotFound, Unavailable
 from dynamos.model.profiles import Profile
 from dynamos.testbed import apply
+from dynamos.testbed.children import PATH
 from dynamos.testbed.entrances import Entrance, Shown
+from dynamos.testbed.hosts import Completed
 from dynamos.testbed.namespaced import NamespacesGround
 from dynamos.testbed.nodes import Node
+from dynamos.testbed.overlays import registry
 from dynamos.testbed.roots import SYSTEM
 from dynamos.testbed.wanted import wanted
 from dynamos.testbed.worlds import NODES
 from dynamos.testbed.worlds import World as Namespaces
+
+if TYPE_CHECKING:
+    from dynamos.testbed.hosts import Host
 
 TESTBED = "testbed"
 """The task that makes sites, links and overlays."""
@@ -101,6 +109,26 @@ def check_rights() -> None:
     if os.geteuid() != 0:
         hint = "run it as root, or use the driver `processes`, which has no networks of its own"
         raise Unavailable("a testbed of sites with networks needs root", where="driver", hint=hint)
+
+
+def check_needs(profile: Profile, where: Callable[[], str]) -> None:
+    """Raise Unavailable, with the package, where this machine lacks what the overlay's driver needs; nothing has been
+    made then. `where` gives the place of the driver in the profile."""
+    lacks = registry.driver(profile.overlay.driver).missing(cast("Host", _Machine()))
+    if lacks:
+        told = "; ".join(dict.fromkeys(mistake.message for mistake in lacks))
+        message = f"the overlay {profile.overlay.driver!r} cannot be made here: {told}"
+        raise Unavailable(message, where=where(), hint=lacks[0].hint)
+
+
+class _Machine:
+    """This machine, as far as a driver looks whether it has what it needs: nodes have the same programs and kernel."""
+
+    name = "this machine"
+
+    def run(self, argv: Sequence[str], *, check: bool = True, **_: object) -> Completed:
+        done = subprocess.run(argv, env={"PATH": PATH}, capture_output=True, check=check, timeout=30, cwd="/")
+        return Completed(tuple(argv), done.returncode, done.stdout, done.stderr)
 
 
 def end_world(folder: StateFolder) -> bool:

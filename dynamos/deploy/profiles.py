@@ -65,6 +65,11 @@ def validate(path_or_name: str | Path) -> Checked:
     return Checked(profile, marketplace, tuple(notes.warnings))
 
 
+def where(path_or_name: str | Path, *member: str | int) -> str:
+    """Give the place of a member in the files of a profile: file, line and column, and JSON path."""
+    return _read(path_or_name).document.where(member)
+
+
 def prepare(profile: Profile, target: Path | None = None) -> dict[str, Path]:
     """Give the folder that holds each party's data, after it is made where a generator makes it.
 

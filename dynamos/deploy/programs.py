@@ -57,6 +57,7 @@ def prepare(folder: StateFolder, path: Path) -> Prepared:
     marketplace = profiles.resolve(profile)
     if profile.driver == "namespaces":
         networks.check_rights()
+        networks.check_needs(profile, lambda: profiles.where(path, "overlay", "driver"))
     grounds = prepare_grounds(folder, profile, marketplace)
     certify(grounds)
     if not grounds.own_networks:

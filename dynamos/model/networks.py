@@ -87,7 +87,7 @@ class Link(Direction):
     @model_validator(mode="after")
     def _two_sites(self) -> Self:
         if self.between[0] == self.between[1]:
-            raise ValueError(f"a link joins two sites, not {self.between[0]!r} to itself")
+            raise ValueError(f"a link joins two sites, not {self.between[0]!r} to itself; name another site")
         return self
 
     @property

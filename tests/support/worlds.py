@@ -43,6 +43,7 @@ def machine_state() -> dict[str, str]:
     """What the machine's own namespaces hold: devices, rules, routes, names of networks, mounts."""
     commands = {
         "links": "ip -o link",
+        "links_and_addresses": "ip -o -4 address",
         "routes": "ip route show table all",
         "rules": "ip rule",
         "netns": "ip netns",

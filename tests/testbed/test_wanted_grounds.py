@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ from dynamos.testbed.plans import plan
 from dynamos.testbed.wanted import Wanted
 from dynamos.testbed.worlds import World
 from support.plain_wans import PlainWan
+from support.worlds import machine_state
 from support.worlds_of_profiles import TRIANGLE, profile_of, wanted_of
 
 _CHILD = """
@@ -179,6 +181,21 @@ class TestNamespaces:
         ]
         apply.up(ground, wanted_of(overlay={"driver": "none"}))
         assert known("b-1") == everybody
+
+    def test_addresses_that_this_machine_has_itself_work_inside_and_nothing_changes_outside(self, ground) -> None:
+        before = machine_state()
+        own = [line.split()[3] for line in before["links_and_addresses"].splitlines() if " lo " not in line]
+        taken = IPv4Interface(own[0]).ip if own else "10.0.0.1"
+        state = wanted_of(
+            overlay={"driver": "none"},
+            subnets={"wan": str(IPv4Network(f"{taken}/17", strict=False)), "containers": "100.64.0.0/12"},
+        )
+        apply.up(ground, state)
+        world = World.find(ground._folder)
+        assert world is not None
+        assert world.find_node("c-2").run(["ping", "-c1", "-W2", "a-1"], check=False).code == 0
+        assert world.find_box("a-1/abe").run(["ping", "-c1", "-W2", "cid"], check=False).code == 0
+        assert machine_state() == before
 
     def test_where_there_is_no_overlay_routers_know_the_way_to_containers(self, ground: Ground, tmp_path: Path) -> None:
         apply.up(ground, wanted_of(overlay={"driver": "none"}))
