@@ -1,40 +1,52 @@
 """Inventories: a profile's nodes as Ansible sees them, with what runs on each, from the units (see `units`).
 
-Nodes are those of a live testbed, or of a stack by its outputs. The units exchange data over the network of the nodes:
-network helpers, which make networks of containers, work beside a testbed's world and not on its nodes, so that they are
-left out here, with what only they can answer.
+Nodes are those of a live testbed, or of a stack by its outputs. On each node a unit serves the machine as a world
+serves its nodes (see `testbed.machines`), so that overlays and network helpers work there as they do in a world.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from dynamos.deploy import places, profiles
 from dynamos.deploy.states import StateFolder
-from dynamos.deploy.units import AUTHORITY, CERTIFICATE, KEY, Places, Unit, units
+from dynamos.deploy.units import AUTHORITY, CERTIFICATE, KEY, Places, Unit, sites_with_parties, units
 from dynamos.jobs.zygotes import ONE_THREAD
 from dynamos.kit.credentials import Credentials, dns_name
 from dynamos.kit.errors import BadInput, NotFound
 from dynamos.knowledge import leaves, servers
 from dynamos.knowledge.leaves import Leaf, remote_of, server_of
-from dynamos.knowledge.permissions import ADMIN, API, BUS, helper_of, rights
-from dynamos.middleware.configs import AgentConfig, ApiConfig, OrchestratorConfig
+from dynamos.knowledge.permissions import ADMIN, API, BUS, rights
+from dynamos.middleware.configs import AgentConfig, ApiConfig, HelperConfig
 from dynamos.model.marketplaces import Marketplace
+from dynamos.model.overheads import TRAITS
 from dynamos.model.profiles import Profile
 from dynamos.model.sites import host_name
+from dynamos.testbed.items import Container, Overlay
+from dynamos.testbed.overlays.registry import driver
 from dynamos.testbed.ssh import SshAccess
-from dynamos.testbed.wanted import PORTS
-from dynamos.testbed.worlds import World
+from dynamos.testbed.wanted import PORTS, wanted
+from dynamos.testbed.worlds import NODES, World
 
 HOME = Path("/var/lib/dynamos")
+WORLD = HOME / "world"
+DESKS = HOME / "desks"
+LOGS = Path("/var/log/dynamos")
+GAUGES_PORT = 9464
+"""Where a node serves metrics of its units, on its loopback device."""
 PROGRAM = Path("/opt/dynamos/current/bin")
 LOOPBACK = "127.0.0.1"
 USER_LIMIT = 32
+MACHINE, GAUGES = "node.machine", "node.metrics"
+"""The unit, on each node with parties, that containers and daemons of overlays live under; and the one that serves
+metrics of the units. No party can be called so, for the dot."""
 _STORE = "store"
 _SERVERS = ("bus", "leaf")
 _READY = {"bus": "Server is ready", "leaf": "Server is ready"}
@@ -59,14 +71,14 @@ class Inventory:
     shared: Mapping[str, Any]
 
 
-def inventory(name: str | Path, nodes: Iterable[Reached], control: Path) -> Inventory:
+def inventory(name: str | Path, nodes: Iterable[Reached], control: Path, *, overlay: str = "") -> Inventory:
     """Give the inventory of a profile, by name or path, on these nodes. `control` is the folder of the controller's own
-    state.
+    state; `overlay` is another driver of overlays than the profile's, with that driver's own options.
 
     Raises BadInput where a node of the profile is missing, or where the profile has no nodes.
     """
     file = places.profile_file(name)
-    profile = profiles.load(file)
+    profile = _with_driver(profiles.load(file), overlay)
     marketplace = profiles.resolve(profile)
     if profile.driver == "processes":
         hint = "dynamos up runs it; a profile with driver: namespaces or ssh has nodes"
@@ -78,11 +90,17 @@ def inventory(name: str | Path, nodes: Iterable[Reached], control: Path) -> Inve
         there = ", ".join(sorted(reached)) or "none"
         hint = "bring the whole testbed up, then run the playbook again"
         raise BadInput(f"nodes are missing: {', '.join(missing)}; there: {there}", where=profile.name, hint=hint)
+    _check_helpers(profile)
     hosts = {
         node: {
             **reached[node].connection,
             "dynamos_site": site,
-            "dynamos_units": [_unit(profile, marketplace, each) for each in placed.get(node, ())],
+            "dynamos_units": [
+                *_machine_unit(profile, node),
+                *(_unit(profile, marketplace, each) for each in placed.get(node, ())),
+                _gauges_unit(profile, node, placed.get(node, ())),
+            ],
+            "dynamos_overlays": _overlays(profile, node),
             "dynamos_identities": [_seen(identity) for each in placed.get(node, ()) for identity in _identities(each)],
         }
         for node, site in wanted.items()
@@ -94,6 +112,8 @@ def inventory(name: str | Path, nodes: Iterable[Reached], control: Path) -> Inve
         "dynamos_parties": sorted(marketplace.parties),
         "dynamos_control": str(control),
         "dynamos_home": str(HOME),
+        "dynamos_overlay": _overlay(profile),
+        "dynamos_metrics_port": GAUGES_PORT,
         "dynamos_api_port": profile.settings.api_port or PORTS["api"],
         "dynamos_bus": _hub(placed),
         "ansible_python_interpreter": "/usr/bin/python3",
@@ -101,7 +121,7 @@ def inventory(name: str | Path, nodes: Iterable[Reached], control: Path) -> Inve
     return Inventory(_groups(marketplace, wanted, placed), hosts, shared)
 
 
-def live(state: Path, name: str | Path) -> Inventory:
+def live(state: Path, name: str | Path, *, overlay: str = "") -> Inventory:
     """Give the inventory of a testbed that is up, from its state folder. Raises NotFound where it is not up."""
     folder = StateFolder(state.resolve())
     world = World.find(folder.world) or World.find(folder.root)
@@ -116,10 +136,10 @@ def live(state: Path, name: str | Path) -> Inventory:
         "ansible_control_path_dir": f"~/.ansible/cp/{ours}",
     }
     reached = [Reached(node.name, node.site, {"ansible_host": node.name, **way}) for node in nodes]
-    return inventory(name, reached, folder.root)
+    return inventory(name, reached, folder.root, overlay=overlay)
 
 
-def from_outputs(outputs: Path, name: str | Path, control: Path) -> Inventory:
+def from_outputs(outputs: Path, name: str | Path, control: Path, *, overlay: str = "") -> Inventory:
     """Give the inventory of a stack, from the JSON of `pulumi stack output --json`: its `inventory` says which nodes
     there are and how they are reached.
 
@@ -138,7 +158,29 @@ def from_outputs(outputs: Path, name: str | Path, control: Path) -> Inventory:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         hint = "pulumi stack output --json > FILE"
         raise BadInput(f"these are not a stack's outputs: {error!r}", where=str(outputs), hint=hint) from None
-    return inventory(name, reached, control.resolve())
+    return inventory(name, reached, control.resolve(), overlay=overlay)
+
+
+def _with_driver(profile: Profile, overlay: str) -> Profile:
+    """Give the profile with another driver of overlays. Raises BadInput for one that is not known."""
+    if overlay in ("", profile.overlay.driver):
+        return profile
+    told = {**profile.as_json(), "overlay": {"driver": overlay, "scope": profile.overlay.scope}}
+    try:
+        return Profile.model_validate(told)
+    except ValidationError:
+        known = ", ".join(TRAITS)
+        raise BadInput(f"no overlay has the driver {overlay!r}", where="overlay", hint=f"known: {known}") from None
+
+
+def _check_helpers(profile: Profile) -> None:
+    """Raise BadInput where a site has parties on several nodes: its network helper works on its own node only."""
+    for site in profile.sites.values():
+        nodes = {host_name(site.node_of(party).name) for party in site.parties}
+        if len(nodes) > 1:
+            hint = "give each of these nodes a site of its own, or run it with `dynamos up`"
+            what = f"the site {site.name!r} has parties on {len(nodes)} nodes, and Ansible serves one at each site"
+            raise BadInput(what, where=f"$.sites.{site.name}.nodes", hint=hint)
 
 
 def _connection(members: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,8 +191,69 @@ def _placed(profile: Profile, marketplace: Marketplace) -> dict[str, list[Unit]]
     """Give the units that run on nodes, by node."""
     data = {party: HOME / "data" / party for party in marketplace.parties}
     port = profile.settings.api_port or PORTS["api"]
-    found = units(profile, marketplace, Places(HOME / "units", data, api_port=port, world=HOME / "world"))
-    return {node: [unit for unit in each if unit.role != "network"] for node, each in found.items()}
+    return units(profile, marketplace, Places(HOME / "units", data, api_port=port, world=WORLD))
+
+
+def _machine(node: str) -> Path:
+    """Give the folder in which a node is served, which is where a world has that of its nodes."""
+    return WORLD / NODES / node
+
+
+def _machine_unit(profile: Profile, node: str) -> Iterator[dict[str, Any]]:
+    """Give the unit that containers live under, where parties have containers on this node."""
+    names = [each.name for each in wanted(profile).of(Container).values() if each.node == node]
+    if not names:
+        return
+    folder = HOME / "units" / MACHINE
+    config = {"folder": str(_machine(node)), "containers": names}
+    yield {
+        "name": MACHINE,
+        "role": "machine",
+        "user": "root",
+        "folder": str(folder),
+        "data": "",
+        "config": json.dumps(config, indent=2) + "\n",
+        "files": [],
+        "command": [str(PROGRAM / "python"), "-m", "dynamos.testbed.machines", str(folder / "config.json")],
+        "ready": _SAYS_ADDRESS,
+        "environment": {},
+        "jobs": False,
+        "rights": "all",
+    }
+
+
+def _gauges_unit(profile: Profile, node: str, beside: Iterable[Unit]) -> dict[str, Any]:
+    """Give the unit that serves metrics of those beside it, on the node's loopback device."""
+    folder, own = HOME / "units" / GAUGES, user_of(GAUGES)
+    names = [*(each["name"] for each in _machine_unit(profile, node)), *(each.name for each in beside)]
+    config = {"units": names, "folder": str(HOME / "units"), "logs": str(LOGS), "port": GAUGES_PORT}
+    return {
+        "name": GAUGES,
+        "role": "metrics",
+        "user": own,
+        "folder": str(folder),
+        "data": "",
+        "config": json.dumps(config, indent=2) + "\n",
+        "files": [],
+        "command": [str(PROGRAM / "python"), "-m", "dynamos.deploy.gauges", str(folder / "config.json")],
+        "ready": _SAYS_ADDRESS,
+        "environment": {},
+        "jobs": False,
+        "rights": "",
+    }
+
+
+def _overlays(profile: Profile, node: str) -> list[dict[str, Any]]:
+    """Give the overlays that stay, of those that the node has a seat in."""
+    found = wanted(profile).of(Overlay).values()
+    return [each.as_json() for each in found if any(seat.node == node for seat in each.seats)]
+
+
+def _overlay(profile: Profile) -> dict[str, Any]:
+    """Give what all nodes know of overlays: the driver, the scope, and what each program is installed from."""
+    name = profile.overlay.driver
+    programs = {**driver(name).capabilities.programs, "nft": "nftables", "ip": "iproute2"}
+    return {"driver": name, "scope": profile.overlay.scope, "programs": programs, "world": str(WORLD / NODES)}
 
 
 def _unit(profile: Profile, marketplace: Marketplace, unit: Unit) -> dict[str, Any]:
@@ -164,7 +267,7 @@ def _unit(profile: Profile, marketplace: Marketplace, unit: Unit) -> dict[str, A
     return {
         "name": unit.name,
         "role": unit.role,
-        "user": user_of(unit.name),
+        "user": _runs_as(unit),
         "folder": str(folder),
         "data": str(unit.config.data) if isinstance(unit.config, AgentConfig) else "",
         # A text: Ansible looks for templates in every member of a structure, and these are large.
@@ -175,16 +278,19 @@ def _unit(profile: Profile, marketplace: Marketplace, unit: Unit) -> dict[str, A
         # A zygote is forked before the first thread is started: libraries must not start any when they are loaded.
         "environment": dict(ONE_THREAD) if unit.role == "agent" else {},
         "jobs": unit.role == "agent",
+        # An agent's nursery enters containers; the agent itself gives this up as soon as it has one.
+        "rights": {"agent": "sys_admin", "network": "all"}.get(unit.role, ""),
     }
 
 
 def _config(unit: Unit) -> str:
-    """Give a unit's configuration on a node: what the network helper would answer is not asked for."""
+    """Give a unit's configuration on a node, where every agent is a user of its own."""
     config = unit.config
     if isinstance(config, AgentConfig):
-        config = config.model_copy(update={"desk": None})
-    elif isinstance(config, OrchestratorConfig):
-        config = config.model_copy(update={"meetings": None})
+        config = config.model_copy(update={"desk": DESKS / config.name})
+    elif isinstance(config, HelperConfig):
+        parties = config.profile.sites[config.site].parties
+        config = config.model_copy(update={"desks": DESKS, "users": {each: user_of(each) for each in parties}})
     elif isinstance(config, ApiConfig):
         config = config.model_copy(update={"descriptor": -1, "host": LOOPBACK})
     assert config is not None, "a unit that is no server has a configuration"
@@ -203,32 +309,29 @@ def _server_config(profile: Profile, marketplace: Marketplace, unit: Unit, folde
             store=folder / _STORE,
             port=PORTS["bus"],
             host=unit.hosts[0],
-            behind=[each for units in placed.values() for leaf in units for each in _behind(leaf)],
+            sites=sites_with_parties(profile),
+            behind=[each for units in placed.values() for leaf in units for each in leaf.speaks_for],
             leaf_port=PORTS["leaf"],
         )
     else:
         site = unit.name.removeprefix(server_of(""))
-        speaks_for = {each: _credentials(folder / remote_of(each)) for each in _behind(unit)}
+        speaks_for = {each: _credentials(folder / remote_of(each)) for each in unit.speaks_for}
         leaf = Leaf(site, unit.hosts[0], PORTS["bus"], _credentials(folder), speaks_for)
         hub = f"{_hub_address(placed)}:{PORTS['leaf']}"
-        text = leaves.config(leaf, marketplace=marketplace.name, table=rights(parties), hub=hub)
+        table = rights(parties, sites_with_parties(profile))
+        text = leaves.config(leaf, marketplace=marketplace.name, table=table, hub=hub)
     return text
-
-
-def _behind(unit: Unit) -> list[str]:
-    helper = helper_of(unit.name.removeprefix(server_of(""))) if unit.role == "leaf" else ""
-    return [each for each in unit.speaks_for if each != helper]
 
 
 def _identities(unit: Unit) -> list[tuple[str, Path, tuple[str, ...], str]]:
     """Give the names that a unit needs certificates for, each with its folder, the addresses and the owner."""
-    folder, user = HOME / "units" / unit.name, user_of(unit.name)
+    folder, user = HOME / "units" / unit.name, _runs_as(unit)
     found = [(unit.name, folder, unit.hosts, user)]
     if isinstance(unit.config, AgentConfig):
         found = [(unit.name, folder, (unit.config.host,), user)]
     elif isinstance(unit.config, ApiConfig):
         found = [(unit.name, folder, (unit.config.gateway,), user)]
-    found += [(remote_of(each), folder / remote_of(each), (), user) for each in _behind(unit)]
+    found += [(remote_of(each), folder / remote_of(each), (), user) for each in unit.speaks_for]
     if unit.name == BUS:
         found.append((ADMIN, HOME / "units" / ADMIN, (), user))
     return found
@@ -237,6 +340,11 @@ def _identities(unit: Unit) -> list[tuple[str, Path, tuple[str, ...], str]]:
 def _seen(identity: tuple[str, Path, tuple[str, ...], str]) -> dict[str, Any]:
     name, folder, hosts, user = identity
     return {"name": name, "folder": str(folder), "hosts": [host for host in hosts if host], "user": user}
+
+
+def _runs_as(unit: Unit) -> str:
+    """Give the user of a unit: the network helper changes networks, which only root may."""
+    return "root" if unit.role == "network" else user_of(unit.name)
 
 
 def user_of(unit: str) -> str:

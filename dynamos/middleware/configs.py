@@ -90,17 +90,20 @@ class HelperConfig(UnitConfig):
     """The network helper of a site. `profile` says of the testbed what its networks need, and nothing else; `world` is
     the folder in which the site's nodes are found.
 
-    `orchestrator` is the path of the certificate whose key signs grants.
+    `orchestrator` is the path of the certificate whose key signs grants. `desks` is the folder of the parties' desks,
+    where it is not the helper's own, and `users` are the system users that have them, where agents run as such.
     """
 
     site: Name
     profile: Profile
     world: Path
     orchestrator: Path
+    desks: Path | None = None
+    users: dict[Name, str] = Field(default_factory=dict)
 
     def desk(self, party: str) -> Path:
         """Give the folder of a party's desk."""
-        return self.folder / "desks" / party
+        return (self.desks or self.folder / "desks") / party
 
 
 class ApiConfig(UnitConfig):

@@ -30,10 +30,16 @@ def test_nodes_are_grouped_by_site_party_and_role(three):
 
 
 def test_each_unit_is_on_its_node_with_a_user_of_its_own(three):
-    assert set(units(three, "amsterdam-1")) == {"bus", "orchestrator", "api", "safety-board", "registry"}
-    assert set(units(three, "tokyo-1")) == {"bus.tokyo", "jetblue", "weather"}
-    users = [unit["user"] for node in NODES for unit in units(three, node).values()]
-    assert len(users) == len(set(users))
+    assert set(units(three, "amsterdam-1")) == {
+        "node.machine", "node.metrics", "bus", "network-amsterdam", "orchestrator", "api", "safety-board", "registry",
+    }  # fmt: skip
+    assert set(units(three, "tokyo-1")) == {
+        "node.machine", "node.metrics", "bus.tokyo", "network-tokyo", "jetblue", "weather",
+    }  # fmt: skip
+    everybody = [unit for node in NODES for unit in units(three, node).values()]
+    assert {unit["role"] for unit in everybody if unit["user"] == "root"} == {"machine", "network"}
+    users = [unit["user"] for unit in everybody if unit["user"] != "root"]
+    assert len(users) - users.count("dynamos-node-metrics") == len(set(users)) - 1
     assert all(len(user_of("a-very-long-name-of-a-party" + end)) <= 32 for end in ("", "-x"))
     assert user_of("a-very-long-name-of-a-party-x") != user_of("a-very-long-name-of-a-party-y")
 
@@ -42,7 +48,7 @@ def test_a_units_configuration_names_places_on_its_node_only(three, tmp_path):
     config = json.loads(units(three, "los-angeles-1")["united"]["config"])
     assert config["host"] == "198.18.1.11"
     assert config["server"] == "bus.los-angeles"
-    assert "desk" not in config
+    assert config["desk"] == "/var/lib/dynamos/desks/united"
     assert config["data"] == "/var/lib/dynamos/data/united"
     assert "jetblue" not in json.dumps(config["party"])
     api = json.loads(units(three, "amsterdam-1")["api"]["config"])
@@ -51,7 +57,9 @@ def test_a_units_configuration_names_places_on_its_node_only(three, tmp_path):
 
 def test_a_leaf_has_a_certificate_for_each_unit_that_it_speaks_for(three):
     names = {each["name"]: each for each in three.hosts["tokyo-1"]["dynamos_identities"]}
-    assert set(names) == {"bus.tokyo", "leaf.jetblue", "leaf.weather", "jetblue", "weather"}
+    assert set(names) == {
+        "bus.tokyo", "leaf.network-tokyo", "leaf.jetblue", "leaf.weather", "network-tokyo", "jetblue", "weather",
+    }  # fmt: skip
     assert names["leaf.jetblue"]["user"] == names["bus.tokyo"]["user"] != names["jetblue"]["user"]
     assert names["jetblue"]["hosts"] == ["198.18.2.11"]
 
@@ -81,3 +89,32 @@ def test_the_outputs_of_a_stack_give_the_same_inventory(three, tmp_path):
     (tmp_path / "outputs.json").write_text("{}")
     with pytest.raises(BadInput, match="not a stack's outputs"):
         from_outputs(tmp_path / "outputs.json", "three-sites", tmp_path)
+
+
+def test_agents_take_streams_in_their_containers_and_the_helper_knows_whose_desk_is_whose(three):
+    helper = json.loads(units(three, "tokyo-1")["network-tokyo"]["config"])
+    assert helper["users"] == {"jetblue": "dynamos-jetblue", "weather": "dynamos-weather"}
+    assert helper["desks"] == "/var/lib/dynamos/desks"
+    meetings = json.loads(units(three, "amsterdam-1")["orchestrator"]["config"])["meetings"]
+    seats = {seat["container"]: seat["address"] for seat in three.hosts["tokyo-1"]["dynamos_overlays"][0]["seats"]}
+    assert meetings["networks"] == [seats]
+
+
+def test_another_driver_of_overlays_is_one_word(tmp_path):
+    found = inventory("three-sites", REACHED, tmp_path, overlay="wireguard")
+    assert found.shared["dynamos_overlay"]["driver"] == "wireguard"
+    assert "wireguard-tools" in found.shared["dynamos_overlay"]["programs"].values()
+    assert found.hosts["tokyo-1"]["dynamos_overlays"][0]["driver"] == "wireguard"
+    with pytest.raises(BadInput, match="no overlay has the driver 'pigeons'"):
+        inventory("three-sites", REACHED, tmp_path, overlay="pigeons")
+
+
+def test_parties_of_a_site_on_several_nodes_are_refused(tmp_path):
+    profile = tmp_path / "two-nodes.yaml"
+    profile.write_text(
+        "extends: three-sites\nname: two-nodes\nsites:\n  tokyo:\n    parties: [jetblue, weather]\n"
+        "    nodes: {tokyo-1: {}, tokyo-2: {}}\n"
+    )
+    reached = [*REACHED, Reached("tokyo-2", "tokyo", {"ansible_host": "tokyo-2"})]
+    with pytest.raises(BadInput, match="'tokyo' has parties on 2 nodes"):
+        inventory(profile, reached, tmp_path)

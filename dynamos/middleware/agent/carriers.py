@@ -75,6 +75,8 @@ def _live(settings: dict[str, Any], wire: socket.socket, spaces: list[int]) -> N
             signal.signal(number, signal.SIG_DFL)
         if spaces:
             linux.setns(spaces[0], linux.NEW_NET)
+            if os.geteuid() != 0:  # what it took to get in is not needed any more
+                linux.set_no_capabilities()
         descriptors.keep_only([0, 1, 2, wire.fileno()])
         asyncio.run(Carrier(wire, settings).work())
     except BaseException:

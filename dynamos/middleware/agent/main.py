@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
 import signal
 import uuid
@@ -13,6 +14,7 @@ from contextlib import AsyncExitStack
 import dynamos
 from dynamos.exchange.receivers import Receiver
 from dynamos.exchange.senders import Sender
+from dynamos.jobs import linux
 from dynamos.jobs.sandbox import SandboxRunner
 from dynamos.kit.clocks import SystemClock
 from dynamos.kit.errors import Refused, TimedOut, Unavailable
@@ -44,6 +46,9 @@ HUB_SECONDS = 15.0
 def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
     """Run the agent until SIGTERM; call `ready` with its exchange address once it takes work."""
     nursery = Nursery.fork() if config.desk else None
+    if nursery and os.geteuid() != 0:
+        # The nursery enters containers' networks, and needs the right to. We do not.
+        linux.set_no_capabilities()
     runner = SandboxRunner.fork(config.name, required=config.settings.isolation == "required")
     asyncio.run(_serve(config, runner, nursery, ready))
 

@@ -14,6 +14,7 @@ import asyncio
 import itertools
 import logging
 import os
+import shutil
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -48,10 +49,14 @@ Serve = Callable[[str, dict[str, Any]], Awaitable[Given]]
 
 
 class Desk:
-    """The helper's side: serves the agent of one party at `folder`. `gone` is called when a caller is gone."""
+    """The helper's side: serves the agent of one party at `folder`. `gone` is called when a caller is gone. Where the
+    agent runs as a `user` of its own, the socket is that user's; the folder lets nobody else in, and nobody write."""
 
-    def __init__(self, folder: Path, party: str, serve: Serve, gone: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(
+        self, folder: Path, party: str, serve: Serve, gone: Callable[[str], Awaitable[None]], *, user: str = ""
+    ) -> None:
         self._folder = folder
+        self._user = user
         self._party = party
         self._serve = serve
         self._gone = gone
@@ -65,6 +70,10 @@ class Desk:
         (self._folder / SOCKET).unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         _at(self._folder, listener.bind)
+        if self._user:
+            self._folder.chmod(0o710)
+            shutil.chown(self._folder, group=self._user)
+            shutil.chown(self._folder / SOCKET, self._user, self._user)
         listener.listen(16)
         listener.setblocking(False)
         self._listener = listener

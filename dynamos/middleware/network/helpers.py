@@ -93,7 +93,8 @@ class Helper:
         for name, model, handle in handlers:
             await kb.bus.listen(f"network.{self._config.site}.{name}", _answer(name, model, handle))
         for party in self._config.profile.sites[self._config.site].parties:
-            desk = Desk(self._config.desk(party), party, self.serve, self.gone)
+            user = self._config.users.get(party, "")
+            desk = Desk(self._config.desk(party), party, self.serve, self.gone, user=user)
             desk.open()
             self._desks.append(desk)
 

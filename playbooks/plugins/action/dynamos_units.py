@@ -50,6 +50,6 @@ def _service(unit, identities):
     depends = [f"{unit['folder']}/{name}" for name in (CONFIG, *unit["files"])]
     depends += [f"{folder}/{name}" for folder in folders for name in (CERTIFICATE, KEY, AUTHORITY)]
     return {
-        **{name: unit[name] for name in ("name", "user", "command", "ready", "environment", "jobs")},
+        **{name: unit[name] for name in ("name", "user", "command", "ready", "environment", "jobs", "rights")},
         "depends": depends,
     }

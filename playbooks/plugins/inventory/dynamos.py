@@ -35,6 +35,11 @@ options:
     description: A file with the outputs of a stack, from C(pulumi stack output --json).
     type: path
     env: [{name: DYNAMOS_OUTPUTS}]
+  overlay:
+    description: Another driver of overlays than the profile's.
+    type: str
+    choices: [none, vxlan, evpn, wireguard, ipsec, nebula, openvpn, mtls]
+    env: [{name: DYNAMOS_OVERLAY}]
 """
 
 
@@ -49,10 +54,11 @@ class InventoryModule(BaseInventoryPlugin):
         self._read_config_data(path)
         profile, state, outputs = (self.get_option(name) for name in ("profile", "state", "outputs"))
         try:
+            overlay = self.get_option("overlay") or ""
             if outputs:
-                found = inventories.from_outputs(Path(outputs), profile, Path(state))
+                found = inventories.from_outputs(Path(outputs), profile, Path(state), overlay=overlay)
             else:
-                found = inventories.live(Path(state), profile)
+                found = inventories.live(Path(state), profile, overlay=overlay)
         except DynamosError as error:
             raise AnsibleParserError(str(error)) from None
         for name, value in found.shared.items():

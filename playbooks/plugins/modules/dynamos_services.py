@@ -25,7 +25,8 @@ options:
   services:
     description: "Services, each with C(name), C(user), C(command), C(ready) (a pattern of a line in its log),
     C(depends)
-      (paths), C(environment) and C(jobs) (whether it makes namespaces)."
+      (paths), C(environment), C(jobs) (whether it makes namespaces) and C(rights) (none; C(sys_admin), for one that
+      enters the networks of containers; C(all), for one that makes them)."
     type: list
     elements: dict
     required: true
@@ -61,8 +62,8 @@ StandardOutput=append:{log}
 StandardError=append:{log}
 UMask=0022
 NoNewPrivileges={no_new_privileges}
-CapabilityBoundingSet=
-AmbientCapabilities=
+CapabilityBoundingSet={capabilities}
+AmbientCapabilities={capabilities}
 ProtectSystem=strict
 ReadWritePaths={folder}
 ProtectHome=yes
@@ -78,6 +79,30 @@ RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
 RestrictNamespaces={restrict_namespaces}
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
+LockPersonality=yes
+SystemCallArchitectures=native
+LimitNOFILE=65536
+
+[Install]
+WantedBy=multi-user.target
+"""
+_ROOT_UNIT = """[Unit]
+Description=DYNAMOS: {name}
+After=network-online.target
+Wants=network-online.target
+StartLimitIntervalSec=0
+
+[Service]
+ExecStart={start}
+Restart=always
+RestartSec=1
+StandardOutput=append:{log}
+StandardError=append:{log}
+UMask=0022
+ProtectHome=yes
+ProtectClock=yes
+ProtectKernelLogs=yes
+RestrictRealtime=yes
 LockPersonality=yes
 SystemCallArchitectures=native
 LimitNOFILE=65536
@@ -162,14 +187,25 @@ class Manager:
 
     def is_ready(self, each):
         """Tell whether the service said that it is ready since it started last, and what it said last."""
-        try:
-            with open(self.log(each["name"]), encoding="utf-8", errors="replace") as file:
-                text = file.read()
-        except OSError:
-            return False, ""
+        text = ""
+        for path in self._logs(each["name"]):
+            try:
+                with open(path, encoding="utf-8", errors="replace") as file:
+                    text = file.read() + text
+            except OSError:
+                continue  # it has just been rotated away
+            if _MARK in text:
+                break
         _, mark, since = text.rpartition(_MARK)
-        since = since if mark else text
-        return bool(mark) and re.search(each["ready"], since, re.MULTILINE) is not None, since[-2000:]
+        # What ran for so long that its first words are gone was ready then; one that ended has started anew since.
+        ready = re.search(each["ready"], since, re.MULTILINE) is not None if mark else bool(text)
+        return ready and bool(self.pid(each["name"])), since[-2000:] if mark else text[-2000:]
+
+    def _logs(self, name):
+        """Give the files of a service's log, the newest first."""
+        current = self.log(name)
+        rotated = glob.glob(f"{glob.escape(os.path.dirname(current))}/@*") + glob.glob(f"{glob.escape(current)}.*")
+        return [current, *sorted(rotated, key=lambda path: -os.path.getmtime(path))]
 
 
 class Runit(Manager):
@@ -186,7 +222,14 @@ class Runit(Manager):
 
     def become(self, each):
         home = shlex.quote(os.path.dirname(each["command"][-1]))
-        return f"exec env HOME={home} chpst -o 65536 -u {each['user']}:{each['user']} "
+        start, user = f"exec env HOME={home} chpst -o 65536 ", each["user"]
+        if user == "root":
+            return start
+        if each.get("rights") == "sys_admin":
+            only = "-all,+sys_admin"
+            rights = f"--inh-caps={only} --ambient-caps={only}"
+            return f"{start}setpriv --reuid={user} --regid={user} --init-groups {rights} "
+        return f"{start}-u {user}:{user} "
 
     def pid(self, name):
         try:
@@ -228,7 +271,8 @@ class Systemd(Manager):
         log = self.log(each["name"])
         if not self.check:
             os.makedirs(os.path.dirname(log), mode=0o755, exist_ok=True)
-        text = _UNIT.format(
+        text = (_ROOT_UNIT if each.get("rights") == "all" else _UNIT).format(
+            capabilities="CAP_SYS_ADMIN" if each.get("rights") == "sys_admin" else "",
             name=each["name"], start=self.start(each["name"]), user=each["user"], log=log,
             folder=os.path.dirname(each["command"][-1]),
             # Jobs of an agent live in namespaces of their own, with devices and settings as they make them.
