@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from dynamos.deploy.states import StateFolder, private_folder, write_private
 from dynamos.deploy.units import AUTHORITY, CERTIFICATE, KEY
+from dynamos.kit.credentials import dns_name
 from dynamos.kit.errors import BadInput, Conflict, DynamosError, NotFound
 from dynamos.middleware.identity.authority import LOCAL_HOSTS, Authority, renewal_due, serves_at, signing_request
 from dynamos.middleware.identity.tokens import DevelopmentIssuer
@@ -53,16 +54,25 @@ def place(folder: Path, certificate: str, authority: str) -> None:
     (folder / NEXT_KEY).replace(folder / KEY)
 
 
-def sign(control: Path, marketplace: str, requests: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Give the certificates (PEM) for signing requests: by name, each `{"request": PEM, "hosts": [...]}`.
+def sign(
+    control: Path, marketplace: str, requests: Mapping[str, Mapping[str, Any]], *, overlap: bool = False
+) -> dict[str, str]:
+    """Give the certificates (PEM) for signing requests: by name, each `{"request": PEM, "hosts": [...]}`. With
+    `overlap`, what they signed with their former keys counts too, until the rotation is settled.
 
     The authority's folder is in `control`. Raises NotFound where there is none yet, BadInput, Conflict.
     """
-    authority = _authority(control, marketplace)
+    authority = authority_of(control, marketplace)
     return {
-        name: authority.sign(each["request"].encode(), hosts=(*LOCAL_HOSTS, *each["hosts"])).decode()
+        name: authority.sign(each["request"].encode(), hosts=(*LOCAL_HOSTS, *each["hosts"]), overlap=overlap).decode()
         for name, each in requests.items()
     }
+
+
+def signed(control: Path, names: Sequence[str]) -> dict[str, str]:
+    """Give the certificates (PEM) that the authority issued last for these names; those that it knows."""
+    issued = {name: StateFolder(control).authority / "issued" / f"{dns_name(name)}.pem" for name in names}
+    return {name: path.read_text(encoding="ascii") for name, path in issued.items() if path.exists()}
 
 
 def found(control: Path, marketplace: str) -> bool:
@@ -70,7 +80,7 @@ def found(control: Path, marketplace: str) -> bool:
     state, made = StateFolder(control), False
     state.make()
     try:
-        _authority(control, marketplace)
+        authority_of(control, marketplace)
     except NotFound:
         Authority.create(state.authority, marketplace)
         made = True
@@ -82,7 +92,8 @@ def found(control: Path, marketplace: str) -> bool:
     return made
 
 
-def _authority(control: Path, marketplace: str) -> Authority:
+def authority_of(control: Path, marketplace: str) -> Authority:
+    """Give the authority of the marketplace. Raises NotFound where there is none yet, Conflict for another one's."""
     authority = Authority.load(StateFolder(control).authority)
     if authority.marketplace != marketplace:
         hint = "take another folder for the controller's state"
@@ -116,7 +127,8 @@ def _one(what: str, asked: Mapping[str, Any], each: Mapping[str, Any]) -> Any:
         return needs(folder, each["hosts"])
     if what == "ask":
         return ask(folder, each["name"], asked["marketplace"], each["hosts"], renew=asked.get("renew", False))
-    if certificate := asked["certificates"].get(each["name"]):
+    certificate = asked["certificates"].get(each["name"])
+    if certificate and (folder / NEXT_KEY).exists():
         place(folder, certificate, asked["authority"])
         return True
     return False

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+from dynamos.kit.errors import Unavailable
+
 Message = dict[str, Any]
 Handler = Callable[[str, Message], Awaitable[Message | None]]
 """Takes the subject and the message; what it gives is the answer. A DynamosError that it raises reaches the asker."""
+
+
+class Unheard(Unavailable):
+    """The bus did not bring an answer: nobody listens, or the server went away, maybe after it had passed the message
+    on. What another unit raises itself is never this."""
 
 
 class Subscription(Protocol):

@@ -20,7 +20,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from dynamos.kit.errors import BadInput, DynamosError, Refused, TimedOut, Unavailable
+from dynamos.kit.errors import BadInput, DynamosError, Refused, TimedOut
+from dynamos.knowledge.buses import Unheard
 from dynamos.knowledge.subjects import inbox
 
 T = TypeVar("T")
@@ -95,14 +96,19 @@ class Connection:
         """Wait until the server is there. Raises Unavailable if it is not within `within` seconds."""
         end = time.monotonic() + within
         while not self.client.is_connected:
-            if self._closed or self.client.is_closed:
-                raise Unavailable("the connection to the bus is closed", where=self.url)
+            if self.closed:
+                raise Unheard("the connection to the bus is closed", where=self.url)
             self._up.clear()
             try:
                 async with asyncio.timeout(end - time.monotonic()):
                     await self._up.wait()
             except TimeoutError:
-                raise Unavailable(f"the bus did not come back within {within:g} s", where=self.url) from None
+                raise Unheard(f"the bus did not come back within {within:g} s", where=self.url) from None
+
+    @property
+    def closed(self) -> bool:
+        """Whether there will be no more connection."""
+        return self._closed or self.client.is_closed
 
     def reached(self, *, hub: bool) -> None:
         """Take note whether the hub answered. A leaf that lost its hub keeps our connection, and says nothing: when the
@@ -218,7 +224,7 @@ class Connection:
         """Take note that the connection is lost."""
         if not self._closed:
             _log.warning("bus.lost", extra={"unit": self.unit, "bus": self.url})
-        self._fail_all(Unavailable("the connection to the bus was lost", where=self.url))
+        self._fail_all(Unheard("the connection to the bus was lost", where=self.url))
 
     async def back(self) -> None:
         """Take note that the connection is back."""
@@ -239,7 +245,7 @@ class Connection:
     def _end(self) -> None:
         self._closed = True
         self._up.set()
-        self._fail_all(Unavailable("the connection to the bus was closed", where=self.url))
+        self._fail_all(Unheard("the connection to the bus was closed", where=self.url))
         for call in tuple(self._calls["closed"]):
             call()
 
@@ -250,9 +256,9 @@ def _ours(error: Exception, subject: str, within: float) -> DynamosError:
         case DynamosError():
             return error
         case nats.errors.NoRespondersError():
-            return Unavailable("nobody listens", where=subject)
+            return Unheard("nobody listens", where=subject)
         case nats.errors.TimeoutError():
             return TimedOut(f"no answer within {within:g} s", where=subject)
         case nats.errors.MaxPayloadError():
             return BadInput("the message is too large for the bus", where=subject, code="too-large")
-    return Unavailable(f"the bus is away: {error!r}", where=subject)
+    return Unheard(f"the bus is away: {error!r}", where=subject)

@@ -38,7 +38,7 @@ async def dial(url: str, credentials: Credentials, unit: str, *, within: float =
     end, pause = time.monotonic() + within, 0.02
     while True:
         try:
-            return await _dial_once(url, context, unit, server, max(0.1, end - time.monotonic()))
+            return await _dial_once(url, context, credentials, unit, server, within=max(0.1, end - time.monotonic()))
         except Unavailable as error:
             if time.monotonic() + pause >= end:
                 raise
@@ -56,7 +56,9 @@ async def dial(url: str, credentials: Credentials, unit: str, *, within: float =
         pause = min(2 * pause, 0.5)
 
 
-async def _dial_once(url: str, context: ssl.SSLContext, unit: str, server: str, within: float) -> Connection:
+async def _dial_once(
+    url: str, context: ssl.SSLContext, credentials: Credentials, unit: str, server: str, *, within: float
+) -> Connection:
     client = Client()
     connection = Connection(url, unit, client)
     opened = False
@@ -65,6 +67,10 @@ async def _dial_once(url: str, context: ssl.SSLContext, unit: str, server: str, 
         if not opened:
             raise error  # the only way to make nats-py give up its first attempt, yet reconnect for ever later
         await connection.failed(error)
+
+    def next_attempt(servers: list[Any], info: dict[str, Any]) -> tuple[Any, float]:
+        _renew(context, credentials)
+        return _next_attempt(servers, info)
 
     try:
         async with asyncio.timeout(within):
@@ -81,7 +87,7 @@ async def _dial_once(url: str, context: ssl.SSLContext, unit: str, server: str, 
                 closed_cb=connection.ended,
                 connect_timeout=2,
                 max_reconnect_attempts=-1,
-                reconnect_to_server_handler=_next_attempt,
+                reconnect_to_server_handler=next_attempt,
                 pending_size=0,  # nothing is kept to be sent after a reconnect: who asked has been told Unavailable
                 ping_interval=5,
                 max_outstanding_pings=2,
@@ -98,6 +104,15 @@ async def _dial_once(url: str, context: ssl.SSLContext, unit: str, server: str, 
             raise Unauthenticated(f"the certificate is not that of {unit!r}", where=url) from None
         raise
     return connection
+
+
+def _renew(context: ssl.SSLContext, credentials: Credentials) -> None:
+    """Take up, for the next handshake, what has been put in the place of our credentials meanwhile."""
+    try:
+        context.load_verify_locations(credentials.authority)
+        context.load_cert_chain(credentials.certificate, credentials.key)
+    except (OSError, ssl.SSLError) as error:  # between two moves of files: what we have may do
+        _log.warning("bus.credentials-not-renewed", extra={"error": repr(error)})
 
 
 def _next_attempt(servers: list[Any], _info: dict[str, Any]) -> tuple[Any, float]:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from dynamos.kit.clocks import Clock, SystemClock
-from dynamos.kit.errors import Conflict, Full, NotFound, Refused, TimedOut, Unauthenticated, Unavailable
+from dynamos.kit.errors import Conflict, Full, NotFound, Refused, TimedOut, Unauthenticated
 from dynamos.knowledge import subjects
 from dynamos.knowledge.bases import KnowledgeBase, Log
-from dynamos.knowledge.buses import Bus, Handler, Message
+from dynamos.knowledge.buses import Bus, Handler, Message, Unheard
 from dynamos.knowledge.envelopes import answer, decode, encode, open_answer
 from dynamos.knowledge.layouts import LEDGERS, Bucket, Ledger, buckets
 from dynamos.knowledge.listeners import Workers
@@ -256,7 +256,7 @@ class _Bus:
         payload = encode(message, what=self._sayable(subject))
         chosen = self._chosen(subject)
         if not chosen:
-            raise Unavailable("nobody listens", where=subject)
+            raise Unheard("nobody listens", where=subject)
         try:
             async with asyncio.timeout(within):
                 waiting = [await listener.give(subject, payload) for listener in chosen]
@@ -265,7 +265,7 @@ class _Bus:
             raise TimedOut(f"no answer within {within:g} s", where=subject) from None
         first = next(future for future in waiting if future.done())
         if first.cancelled():
-            raise Unavailable("who should answer went away", where=subject)
+            raise Unheard("who should answer went away", where=subject)
         return open_answer(first.result(), what=subject)
 
     async def listen(self, subject: str, handler: Handler, *, queue: str = "") -> _Listener:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
+import uuid
 from typing import Any
 
 from nats.aio.msg import Msg
@@ -15,18 +18,22 @@ WITHIN = 5.0
 """Seconds that one operation on a stream may take."""
 
 _PAGE = 1000
+_AGAIN = 0.1
+_ONCE = "Nats-Msg-Id"
 _CONFLICTS = frozenset({10071, 10164})
 _FULL = frozenset({10023, 10047, 10077, 10122})
 _TOO_LARGE = 10054
 
 
 async def store(connection: Connection, subject: str, payload: bytes, headers: dict[str, str] | None = None) -> int:
-    """Have the stream of `subject` keep the payload and give its sequence number.
+    """Have the stream of `subject` keep the payload, once, and give its sequence number.
+
+    A server that is away is tried again: it knows the message by its id if it kept it before.
 
     Raises Conflict, Full, Refused, Unavailable, TimedOut, BadInput (too large).
     """
     try:
-        given = await connection.request(subject, payload, within=WITHIN, headers=headers)
+        given = await _kept(connection, subject, payload, {**(headers or {}), _ONCE: uuid.uuid4().hex})
     except Unavailable:
         connection.reached(hub=False)
         raise
@@ -45,6 +52,19 @@ async def store(connection: Connection, subject: str, payload: bytes, headers: d
     if failed:
         raise failure(failed, subject)
     return sequence
+
+
+async def _kept(connection: Connection, subject: str, payload: bytes, headers: dict[str, str]) -> Msg:
+    end = time.monotonic() + WITHIN
+    while True:
+        left = end - time.monotonic()
+        try:
+            return await connection.request(subject, payload, within=max(left, _AGAIN), headers=headers)
+        except Unavailable:
+            if connection.closed or left <= 2 * _AGAIN:
+                raise
+            connection.reached(hub=False)
+        await asyncio.sleep(_AGAIN)
 
 
 def failure(failed: dict[str, Any], where: str) -> DynamosError:

@@ -21,7 +21,8 @@ from dynamos.model.values import Name, Value
 class UnitConfig(Value):
     """What every unit has: its name, its folder, its credentials, where the bus is, and which name that must show.
 
-    `folder` holds certificate.pem, key.pem, authority.pem and the unit's logs and scratch.
+    `folder` holds certificate.pem, key.pem, authority.pem and the unit's logs and scratch. `drain` is for how many
+    seconds the unit goes on after SIGTERM to finish what it has begun.
     """
 
     name: Name
@@ -29,6 +30,7 @@ class UnitConfig(Value):
     folder: Path
     bus: str
     server: Name = "bus"
+    drain: float = 0.0
     settings: Settings = Settings()
 
     @property
@@ -109,13 +111,17 @@ class HelperConfig(UnitConfig):
 class ApiConfig(UnitConfig):
     """The HTTP API and its gateway for results. `jwks` is the path of the public keys of the issuer of tokens.
 
-    `descriptor` is a socket that listens already, which the API is handed, or -1; `gateway` is the address at which the
-    parties' agents reach the gateway, where that is not `host`.
+    `descriptor` is a socket that listens already, which the API is handed, or -1; `door` is the name of a door (see
+    `dynamos.kit.doors`) that hands it one, or empty; `gateway` is the address at which the parties' agents reach the
+    gateway, where that is not `host`. `patience` is for how many seconds a request waits for an orchestrator that is
+    away.
     """
 
     jwks: Path
     descriptor: int = -1
+    door: str = ""
     gateway: str = ""
+    patience: float = 30.0
 
     parties: tuple[Name, ...]
     host: str = "127.0.0.1"

@@ -12,6 +12,8 @@ from dynamos.model.plans import Plan
 from dynamos.model.requests import Request
 from dynamos.model.values import Name, Value
 
+LEAVING = "leaving"
+"""The code of Unavailable where a unit is about to be restarted: nothing was begun, and asking again helps."""
 Kind = Literal["archetypes", "requestTypes", "microservices", "policyEnforcer", "datasets", "parties"]
 
 
@@ -142,7 +144,10 @@ class EndPart(Value):
 
 
 class Presence(Value):
-    """`presence` bucket, key = party: who is there. `instance` is new for every start of the agent."""
+    """`presence` bucket, key = party: who is there. `instance` is new for every start of the agent.
+
+    One that is `leaving` finishes what it runs and comes back soon: what is new has to wait for that.
+    """
 
     party: Name
     instance: str
@@ -151,3 +156,4 @@ class Presence(Value):
     config_updated: str
     isolation: tuple[str, ...] = ()
     version: str = ""
+    leaving: bool = False

@@ -59,6 +59,7 @@ def config(folder: Path, **settings: Any) -> tuple[ApiConfig, DevelopmentIssuer]
         settings=Settings(**settings),
         parties=PARTIES,
         orchestrator=folder / "orchestrator.pem",
+        patience=0.2,
     )
     return made, issuer
 

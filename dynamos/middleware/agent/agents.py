@@ -14,6 +14,7 @@ from opentelemetry import trace
 from dynamos.jobs.runners import Assignment, Runner
 from dynamos.kit.clocks import Clock
 from dynamos.kit.errors import Cancelled, Conflict, DynamosError, TimedOut, Unavailable
+from dynamos.kit.waits import until
 from dynamos.knowledge.bases import KnowledgeBase
 from dynamos.middleware import telemetry
 from dynamos.middleware.agent import agreements
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 tracer = trace.get_tracer("dynamos.agent")
 REMEMBERED_ENDS = 1024
 REPORT_SECONDS = 120.0
+SETTLE_SECONDS = 1.5
+"""How long a start may still be on its way from an orchestrator that has not heard yet that we leave."""
 ERRORS: dict[str, type[DynamosError]] = {"deadline": TimedOut}
 
 
@@ -69,9 +72,44 @@ class Agent:
         self._runs: dict[str, PartRun] = {}
         self._ended: OrderedDict[str, EndPart] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._starts: OrderedDict[str, asyncio.Task[Started]] = OrderedDict()
+        self._last_start = time.monotonic()
 
     async def start(self, message: StartPart) -> Started:
-        """Check the grant and the own agreement, then run the part. Raises what makes it impossible."""
+        """Check the grant and the own agreement, then run the part. Raises what makes it impossible.
+
+        Asked again with the same grant (its answer may have been lost) it gives the same answer, and runs nothing.
+        """
+        self._last_start = time.monotonic()
+        before = self._starts.get(message.grant)
+        if before is None:
+            before = self._starts[message.grant] = asyncio.create_task(self._start(message))
+            before.add_done_callback(lambda start: self._forget_failed(message.grant, start))
+            while len(self._starts) > REMEMBERED_ENDS:
+                self._starts.popitem(last=False)
+        return await asyncio.shield(before)
+
+    def _forget_failed(self, grant: str, start: asyncio.Task[Started]) -> None:
+        """Let a start that did not succeed be tried again."""
+        if start.cancelled() or start.exception() is not None:
+            self._starts.pop(grant, None)
+
+    async def drain(self, within: float) -> None:
+        """Wait until nothing runs here and no start is on its way, at most `within` seconds."""
+        if within <= 0:
+            return
+        begin = time.monotonic()
+
+        async def idle() -> bool:
+            quiet = time.monotonic() - max(begin, self._last_start) >= SETTLE_SECONDS
+            return quiet and not self._tasks and not self._runs
+
+        try:
+            await until("the end of what runs here", idle, within=within, every=0.1)
+        except TimedOut:
+            log.warning("agent.left-parts party=%s parts=%d", self._config.name, len(self._runs))
+
+    async def _start(self, message: StartPart) -> Started:
         began = time.monotonic()
         with telemetry.attach(message.trace), tracer.start_as_current_span("agent.start"):
             permit = await self._gatekeeper.admit(message)
@@ -119,6 +157,8 @@ class Agent:
 
     async def close(self) -> None:
         """Stop every part and wait until each has been reported or given up."""
+        for start in list(self._starts.values()):
+            start.cancel()
         for run in list(self._runs.values()):
             await run.kill(Cancelled(f"the agent of {self._config.name} stops"))
         if self._tasks:

@@ -17,11 +17,11 @@ from dynamos.exchange.senders import Sender
 from dynamos.jobs import linux
 from dynamos.jobs.sandbox import SandboxRunner
 from dynamos.kit.clocks import SystemClock
-from dynamos.kit.errors import Refused, TimedOut, Unavailable
+from dynamos.kit.errors import DynamosError, Refused, TimedOut, Unavailable
 from dynamos.kit.waits import until
 from dynamos.knowledge import jetstream
 from dynamos.knowledge.bases import PRESENCE, SHARED, KnowledgeBase, bucket_of
-from dynamos.knowledge.presence import announce
+from dynamos.knowledge.presence import Announcement, announce
 from dynamos.middleware import telemetry
 from dynamos.middleware.agent import agreements
 from dynamos.middleware.agent.agents import Agent
@@ -74,9 +74,22 @@ async def _serve(
         agent = await _agent(config, kb, runner, shared, (ways, local))
         stack.push_async_callback(agent.close)
         await _listen(agent, kb, config.name)
-        await stack.enter_async_context(announce(kb.store(PRESENCE), config.name, _presence(config, ways, runner)))
+        presence = _presence(config, ways, runner)
+        announcement = await stack.enter_async_context(announce(kb.store(PRESENCE), config.name, presence))
         ready(ways.address)
         await stopped.wait()
+        await _drain(config, agent, announcement, presence)
+
+
+async def _drain(config: AgentConfig, agent: Agent, announcement: Announcement, presence: Presence) -> None:
+    """Finish what runs here. Nothing is refused meanwhile: who has heard that we leave sends nothing new."""
+    if config.drain <= 0:
+        return
+    try:
+        await announcement.update(presence.model_copy(update={"leaving": True}))
+    except DynamosError as error:
+        log.warning("agent.leaves-unheard party=%s error=%s", config.name, error)
+    await agent.drain(config.drain)
 
 
 def _answering(kb: KnowledgeBase) -> Callable[[], Awaitable[bool]]:

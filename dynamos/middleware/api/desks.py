@@ -14,6 +14,7 @@ from dynamos.kit.clocks import Clock, SystemClock
 from dynamos.knowledge.bases import PRESENCE, KnowledgeBase
 from dynamos.knowledge.presence import Presences
 from dynamos.middleware import telemetry
+from dynamos.middleware.api import handovers
 from dynamos.middleware.api.callers import Callers, callers_of
 from dynamos.middleware.api.events import Events
 from dynamos.middleware.api.gateway import Gateway
@@ -69,10 +70,12 @@ async def open_desk(
     """
     clock = clock or SystemClock()
     kept = results or results_of(config, clock)
+    if config.drain and (taken := handovers.load(kept, config.folder)):
+        log.info("results.taken jobs=%d", taken)
     async with AsyncExitStack() as stack:
         stack.callback(kept.close)
         address = await stack.enter_async_context(listen(Gateway(kept, config.orchestrator, clock)))
-        orchestrator = Orchestrator(kb.bus)
+        orchestrator = Orchestrator(kb.bus, patience=config.patience)
         events = Events()
         submissions = Submissions(config.settings, orchestrator, kept, events, gateway=address)
         tracer = telemetry.setup(config.name, kb, collector=config.settings.telemetry)

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from ipaddress import ip_address
@@ -18,9 +19,11 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from dynamos.exchange.receivers import Receiver
-from dynamos.kit.errors import Conflict, Unavailable
+from dynamos.kit import doors
+from dynamos.kit.errors import Unavailable
 from dynamos.knowledge import jetstream
 from dynamos.knowledge.bases import KnowledgeBase
+from dynamos.middleware.api import handovers
 from dynamos.middleware.api.app import application
 from dynamos.middleware.api.desks import Desk, open_desk
 from dynamos.middleware.api.gateway import Gateway
@@ -30,6 +33,8 @@ log = logging.getLogger(__name__)
 LEAVE_SECONDS = 5
 KEEP_ALIVE_SECONDS = 30
 HEADER_SECONDS = 10.0
+FIRST_SECONDS = 2.0
+"""How long a connection that came just before we leave may take for its request."""
 HEADER_BYTES = 32 << 10
 BACKLOG = 512
 
@@ -59,8 +64,10 @@ async def run(
 ) -> None:
     """Run the API until `stopped` is set or the task is cancelled; call `ready` with its address in between.
 
-    At the end it takes no more requests, lets those under way finish for a few seconds, and cancels the jobs that are
-    left. Raises Conflict where the port is taken, Unavailable where the bus is not there.
+    At the end it takes no more requests, lets those under way finish for a few seconds (`drain`, if that is more), and
+    cancels the jobs that are left. With `drain`, the results that are here are left to its next life.
+
+    Raises Conflict where the port is taken, Unavailable where the bus is not there.
     """
     stopped = stopped or asyncio.Event()
     listener = _socket(config)
@@ -70,7 +77,7 @@ async def run(
         kb = await (connect or _connect)(config)
         stack.push_async_callback(kb.close)
         desk = await stack.enter_async_context(open_desk(config, kb, listen=listen or _listen(config)))
-        server = _Server(_uvicorn(application(desk)))
+        server = _Server(_uvicorn(application(desk), leave=max(LEAVE_SECONDS, int(config.drain))))
         task = asyncio.create_task(server.serve(sockets=[listener]), name="http")
         stack.push_async_callback(_leave, desk, server, task)
         await _started(server, task)
@@ -100,18 +107,9 @@ def _listen(config: ApiConfig) -> Listen:
 def _socket(config: ApiConfig) -> socket.socket:
     if config.descriptor >= 0:
         return socket.socket(fileno=os.dup(config.descriptor))
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    # With the protocol named, asyncio turns Nagle's algorithm off: a kept connection else waits 40 ms for each answer.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((config.host, config.port))
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        place = f"{config.host}:{config.port}"
-        raise Conflict(f"the API cannot listen on {place}: {error}", where=place, hint="set settings.apiPort") from None
-    return listener
+    if config.door:
+        return doors.handed(config.door)
+    return doors.listening(config.host, config.port, backlog=BACKLOG)
 
 
 def _address(listener: socket.socket) -> str:
@@ -132,11 +130,28 @@ def _warn(config: ApiConfig) -> None:
 
 
 class _Protocol(H11Protocol):
-    """HTTP/1.1 that closes a connection whose first bytes do not become a request in time."""
+    """HTTP/1.1 that closes a connection whose first bytes do not become a request in time.
+
+    A connection whose request is still on its way when the server leaves has it answered, and is closed then.
+    """
+
+    last = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.loop.call_later(HEADER_SECONDS, self._check)
+
+    def shutdown(self) -> None:
+        if self.cycle is not None or self.transport.is_closing():
+            super().shutdown()
+            return
+        self.last = True
+        self.loop.call_later(FIRST_SECONDS, self._check)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.last:
+            self.transport.close()
 
     def _check(self) -> None:
         if self.cycle is None and not self.transport.is_closing():
@@ -151,7 +166,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _uvicorn(app: FastAPI) -> uvicorn.Config:
+def _uvicorn(app: FastAPI, *, leave: int) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="asyncio",
@@ -163,7 +178,7 @@ def _uvicorn(app: FastAPI) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=LEAVE_SECONDS,
+        timeout_graceful_shutdown=leave,
         h11_max_incomplete_event_size=HEADER_BYTES,
     )
 
@@ -188,6 +203,11 @@ async def _leave(desk: Desk, server: uvicorn.Server, task: asyncio.Task[None]) -
     """Take no more, let what is under way end within a bound."""
     desk.leaving = True
     server.should_exit = True
-    await asyncio.wait((task,), timeout=LEAVE_SECONDS + 2)
+    drain = desk.config.drain
+    end = time.monotonic() + drain
+    await asyncio.wait((task,), timeout=max(LEAVE_SECONDS, drain) + 2)
     task.cancel()
     await asyncio.wait((task,))
+    if drain:
+        await desk.submissions.settle(max(0.0, end - time.monotonic()))
+        log.info("results.handed jobs=%d", await asyncio.to_thread(handovers.save, desk.results, desk.config.folder))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import time
 from typing import Any, TypeVar
 
-from dynamos.kit.errors import Broken, NotFound
-from dynamos.knowledge.buses import Bus
+from dynamos.kit.errors import Broken, Conflict, DynamosError, NotFound, Unavailable
+from dynamos.knowledge.buses import Bus, Unheard
 from dynamos.middleware.messages import (
+    LEAVING,
     CancelJob,
     Change,
     Changed,
@@ -23,19 +27,38 @@ from dynamos.model.jobs import Job
 from dynamos.model.values import Value
 
 V = TypeVar("V", bound=Value)
+log = logging.getLogger(__name__)
 ANSWER_SECONDS = 5.0
+PATIENCE_SECONDS = 30.0
+"""How long a request waits for an orchestrator that is being restarted."""
+AGAIN_SECONDS = 0.1
+EXISTS = "job-exists"
 CHANGE_SECONDS = 15.0
 
 
 class Orchestrator:
-    """Each method is one message and its answer. All raise what the orchestrator raises, Unavailable, and TimedOut."""
+    """Each method is one message and its answer. All raise what the orchestrator raises, Unavailable, and TimedOut.
 
-    def __init__(self, bus: Bus) -> None:
+    An orchestrator that is away is waited for, `patience` seconds at most: what it answers, it answers once.
+    """
+
+    def __init__(self, bus: Bus, *, patience: float = PATIENCE_SECONDS) -> None:
         self._bus = bus
+        self._patience = patience
 
     async def submit(self, message: Submit, *, within: float) -> Job:
-        """Have a request run; gives the job once its parts run."""
-        return (await self._ask("submit", message, Submitted, within)).job
+        """Have a request run; gives the job once its parts run.
+
+        Asked again because an answer was lost, it gives the job that there is: a job of this id and request is ours.
+        """
+        try:
+            return (await self._ask("submit", message, Submitted, within)).job
+        except _Repeated as repeated:
+            request = message.request
+            job = await self.job(message.job, request.user.user_name)
+            if job.request.digest() != request.digest():
+                raise repeated.error from None
+            return job
 
     async def check(self, message: Check) -> Checked:
         """Ask whether a request would run, and how."""
@@ -54,7 +77,8 @@ class Orchestrator:
 
     async def jobs(self, message: FindJobs, *, within: float = ANSWER_SECONDS) -> tuple[Job, ...]:
         """Give the newest jobs, or one of them."""
-        return (await self._ask("jobs", message, FoundJobs, within)).jobs
+        patience = self._patience if within == ANSWER_SECONDS else 0.0
+        return (await self._ask("jobs", message, FoundJobs, within, patience)).jobs
 
     async def look(self, message: Look) -> Seen:
         """Read values of the knowledge base."""
@@ -64,9 +88,37 @@ class Orchestrator:
         """Write or remove a value of the knowledge base."""
         return await self._ask("change", message, Changed, CHANGE_SECONDS)
 
-    async def _ask(self, name: str, message: Value, answer: type[V], within: float) -> V:
-        told: dict[str, Any] = await self._bus.request(f"orchestrator.{name}", message.as_json(), within=within)
+    async def _ask(self, name: str, message: Value, answer: type[V], within: float, patience: float | None = None) -> V:
+        patience = self._patience if patience is None else patience
+        told = await self._told(f"orchestrator.{name}", message, within, patience)
         try:
             return answer.model_validate(told)
         except ValueError as error:
             raise Broken(f"the orchestrator's answer to {name!r} cannot be read: {error}") from error
+
+    async def _told(self, subject: str, message: Value, within: float, patience: float) -> dict[str, Any]:
+        """Ask until somebody answers. Raises _Repeated for a conflict that our own earlier message may have made."""
+        begin, away = time.monotonic(), False
+        while True:
+            try:
+                return await self._bus.request(subject, message.as_json(), within=within)
+            except Unavailable as error:
+                if not isinstance(error, Unheard) and error.detail_code != LEAVING:
+                    raise
+                if time.monotonic() - begin >= patience:
+                    raise
+                log.info("orchestrator.away subject=%s error=%s", subject, error)
+                away = away or isinstance(error, Unheard)
+            except Conflict as error:
+                if away and error.detail_code == EXISTS:
+                    raise _Repeated(error) from None
+                raise
+            await asyncio.sleep(AGAIN_SECONDS)
+
+
+class _Repeated(Exception):
+    """An earlier message of ours may have made the conflict."""
+
+    def __init__(self, error: DynamosError) -> None:
+        super().__init__(str(error))
+        self.error = error

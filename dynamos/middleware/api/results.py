@@ -235,6 +235,11 @@ class Results:
             delivery = self._deliveries[job] = Delivery(job, user, request, self._clock.monotonic())
             return delivery
 
+    def adopt(self, delivery: Delivery) -> None:
+        """Keep a delivery that was made elsewhere."""
+        with self._lock:
+            self._deliveries.setdefault(delivery.job, delivery)
+
     def find(self, job: str) -> Delivery | None:
         return self._deliveries.get(job)
 

@@ -46,6 +46,14 @@ class Store:
         with self._lock:
             return Spool(self, self.folder / f"{next(self._numbers)}.arrows")
 
+    def adopt(self, path: Path) -> Spool:
+        """Take over a file of an earlier life, as a spool that is finished. Raises Full."""
+        size = path.stat().st_size
+        spool = self.spool()
+        self.take_disk(size)
+        spool.take_over(path, size)
+        return spool
+
     def take_memory(self, size: int, held: int) -> bool:
         """Take memory for a spool that holds some already; tells whether there was room."""
         with self._lock:
@@ -154,6 +162,12 @@ class Spool(io.RawIOBase):
                 raise _explain(error) from error
             self._data = b"".join(self._chunks) if self._file is None else None
             self._chunks = []
+
+    def take_over(self, path: Path, size: int) -> None:
+        """Have the file at `path` as what was written here, for which room has been taken."""
+        path.rename(self._path)
+        self._file, self.size, self._disk = self._path.open("rb"), size, size
+        self._file.close()
 
     @property
     def data(self) -> bytes | None:

@@ -243,6 +243,17 @@ class Submissions:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def settle(self, within: float) -> None:
+        """Wait until every job under way has brought what it brings, at most `within` seconds."""
+        end = time.monotonic() + within
+        for delivery in self._results.all():
+            if delivery.complete or delivery.record is None:
+                continue
+            try:
+                await self.finish(delivery, within=max(0.0, end - time.monotonic()))
+            except DynamosError as error:
+                log.warning("job.left job=%s error=%s", delivery.job, error)
+
     async def close(self) -> None:
         """Cancel what is under way: nobody could fetch its results. Bounded."""
         for delivery in self._results.all():

@@ -29,6 +29,8 @@ LEAF_LIFE = timedelta(days=90)
 RENEW_BEFORE = timedelta(days=30)
 LOCAL_HOSTS = ("127.0.0.1", "localhost")
 _SKEW = timedelta(minutes=5)
+_NEXT, _NEXT_KEY = "successor.pem", "successor-key.pem"
+_FORMER = ".former"
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
@@ -37,6 +39,9 @@ class Authority:
     """The authority of one marketplace. Its folder holds its certificate, its key, and every certificate it issued.
 
     Its key can make anybody anybody: it is needed only to issue, and can be kept off every machine that runs units.
+
+    A successor is announced before it issues, and the former one believed while its certificates are in use:
+    authority.pem, which goes to every unit, then holds two certificates. The first is the one that issues.
     """
 
     folder: Path
@@ -54,12 +59,7 @@ class Authority:
             raise Conflict("there is an authority already", where=str(folder), hint="load it instead")
         files.private_folder(folder)
         files.private_folder(folder / "issued")
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = _subject(f"{marketplace} authority", marketplace)
-        builder = _builder(subject, subject, key.public_key(), clock, AUTHORITY_LIFE)
-        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        builder = builder.add_extension(_key_usage(signs_certificates=True), critical=True)
-        certificate = builder.sign(key, hashes.SHA256())
+        key, certificate = _root(marketplace, clock)
         files.write(folder / "authority-key.pem", _key_pem(key))
         files.write(folder / "authority.pem", _pem(certificate), mode=0o644)
         return cls(folder, marketplace, certificate, key, clock)
@@ -70,14 +70,67 @@ class Authority:
         pem = files.read(folder / "authority.pem", what="authority")
         key_pem = files.read(folder / "authority-key.pem", what="key of the authority")
         try:
-            certificate = x509.load_pem_x509_certificate(pem)
             key = serialization.load_pem_private_key(key_pem, password=None)
+            believed = x509.load_pem_x509_certificates(pem)
+            certificate = next((each for each in believed if each.public_key() == key.public_key()), believed[0])
             marketplace = _name_of(certificate.subject, NameOID.ORGANIZATION_NAME)
         except (ValueError, TypeError) as error:
             raise BadInput(f"the authority is broken: {error}", where=str(folder)) from None
         if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
             raise BadInput("the authority's key is not that of its certificate", where=str(folder))
         return cls(folder, marketplace, certificate, key, clock or SystemClock())
+
+    @property
+    def believed(self) -> list[x509.Certificate]:
+        """The certificates that units believe now, the one that issues first."""
+        return x509.load_pem_x509_certificates((self.folder / "authority.pem").read_bytes())
+
+    @property
+    def announced(self) -> bool:
+        """Whether there is a successor that does not issue yet."""
+        return (self.folder / _NEXT).exists()
+
+    def announce(self) -> None:
+        """Make a successor, for units to believe beside this authority; nothing happens where there is one."""
+        if self.announced:
+            return
+        key, certificate = _root(self.marketplace, self.clock)
+        files.write(self.folder / _NEXT_KEY, _key_pem(key))
+        files.write(self.folder / _NEXT, _pem(certificate))
+        files.write(self.folder / "authority.pem", _pem(self.certificate) + _pem(certificate), mode=0o644)
+
+    def succeed(self) -> Authority:
+        """Have the successor issue from now on, and give it; this authority where there is none."""
+        if not self.announced:
+            return self
+        next_pem = (self.folder / _NEXT).read_bytes()
+        former = [_pem(each) for each in self.believed if _pem(each) != next_pem]
+        # The key first: `load` finds the certificate that belongs to it.
+        files.write(self.folder / "authority-key.pem", (self.folder / _NEXT_KEY).read_bytes())
+        files.write(self.folder / "authority.pem", b"".join([next_pem, *former]), mode=0o644)
+        (self.folder / _NEXT).unlink()
+        (self.folder / _NEXT_KEY).unlink()
+        return Authority.load(self.folder, clock=self.clock)
+
+    def settle(self) -> bool:
+        """Have only this authority believed from now on; tells whether another one was."""
+        changed = len(self.believed) > 1 and not self.announced
+        if changed:
+            files.write(self.folder / "authority.pem", _pem(self.certificate), mode=0o644)
+        former = list((self.folder / "issued").glob(f"*{_FORMER}"))
+        for path in former:
+            path.unlink()
+        return changed or bool(former)
+
+    def certificates_of(self, unit: str) -> bytes:
+        """Give the certificates (PEM) that a unit signs with: its own, and former ones while they count.
+
+        Raises NotFound where there is none.
+        """
+        issued = self.folder / "issued" / f"{dns_name(unit)}.pem"
+        former = issued.with_suffix(_FORMER)
+        own = files.read(issued, what=f"certificate of {unit}")
+        return own + (former.read_bytes() if former.exists() else b"")
 
     def issue(self, unit: str, folder: Path, *, hosts: Sequence[str] = LOCAL_HOSTS) -> Credentials:
         """Give `unit` a new key and certificate in `folder`: certificate.pem, key.pem (0600), authority.pem.
@@ -92,11 +145,12 @@ class Authority:
         credentials = Credentials(folder / "certificate.pem", folder / "key.pem", folder / "authority.pem")
         files.write(credentials.key, key)
         files.write(credentials.certificate, certificate, mode=0o644)
-        files.write(credentials.authority, _pem(self.certificate), mode=0o644)
+        files.write(credentials.authority, (self.folder / "authority.pem").read_bytes(), mode=0o644)
         return credentials
 
-    def sign(self, request: bytes, *, hosts: Sequence[str] = LOCAL_HOSTS) -> bytes:
-        """Give the certificate (PEM) for a signing request (PEM) of a unit of this marketplace.
+    def sign(self, request: bytes, *, hosts: Sequence[str] = LOCAL_HOSTS, overlap: bool = False) -> bytes:
+        """Give the certificate (PEM) for a signing request (PEM) of a unit of this marketplace. With `overlap`, what
+        the unit signed with its former key counts too, until `settle`.
 
         Raises BadInput for a request that is broken or for another marketplace, Conflict where the unit's DNS name or
         one of `hosts` is another unit's: one of them could pass as the other.
@@ -115,7 +169,11 @@ class Authority:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         builder = builder.add_extension(issuer, critical=False)
         certificate = _pem(builder.sign(self._key, hashes.SHA256()))
-        files.write(self.folder / "issued" / f"{label}.pem", certificate)
+        issued = self.folder / "issued" / f"{label}.pem"
+        if overlap and issued.exists():
+            former = issued.with_suffix(_FORMER)
+            files.write(former, (former.read_bytes() if former.exists() else b"") + issued.read_bytes())
+        files.write(issued, certificate)
         return certificate
 
     def _examine(self, request: bytes) -> tuple[str, ec.EllipticCurvePublicKey]:
@@ -163,6 +221,16 @@ def serves_at(certificate: Path, hosts: Iterable[str]) -> bool:
     loaded = x509.load_pem_x509_certificate(files.read(certificate, what="certificate"))
     names = loaded.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return {_general_name(host) for host in hosts} <= set(names)
+
+
+def _root(marketplace: str, clock: Clock) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+    """Make the key of an authority, and its own certificate."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = _subject(f"{marketplace} authority", marketplace)
+    builder = _builder(subject, subject, key.public_key(), clock, AUTHORITY_LIFE)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    builder = builder.add_extension(_key_usage(signs_certificates=True), critical=True)
+    return key, builder.sign(key, hashes.SHA256())
 
 
 def _check_name(name: str) -> None:

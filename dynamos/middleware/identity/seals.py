@@ -34,25 +34,28 @@ def seal(value: Value, key_path: Path, kind: str) -> str:
 def unseal(text: str, certificate: Path, kind: str, model: type[T], *, forged: DynamosError) -> T:
     """Give the value, if the holder of `certificate` signed it as this kind. Raises `forged` if not.
 
-    The kind keeps anything else that this key ever signs from passing for it.
+    The file may hold several certificates, one after another: while a key is replaced, the former one counts too. The
+    kind keeps anything else that this key ever signs from passing for it.
     """
     if not text or len(text) > _LIMIT or not text.isascii():
         raise forged
-    try:
-        checked = jws.deserialize_compact(text, _public_key(certificate), algorithms=["ES256"])
-        if checked.headers().get("typ") != kind:
-            raise forged
-        return model.model_validate(json.loads(checked.payload))
-    except (JoseError, ValueError, ValidationError):
-        raise forged from None
+    for key in _public_keys(certificate):
+        try:
+            checked = jws.deserialize_compact(text, key, algorithms=["ES256"])
+            if checked.headers().get("typ") == kind:
+                return model.model_validate(json.loads(checked.payload))
+        except (JoseError, ValueError, ValidationError):
+            continue
+    raise forged
 
 
-def _public_key(certificate: Path) -> ECKey:
+def _public_keys(certificate: Path) -> list[ECKey]:
     pem = files.read(certificate, what="certificate of the signer")
     try:
-        public = x509.load_pem_x509_certificate(pem).public_key()
+        publics = [each.public_key() for each in x509.load_pem_x509_certificates(pem)]
     except ValueError as error:
         raise BadInput(f"the signer's certificate is broken: {error}", where=str(certificate)) from None
-    if not isinstance(public, ec.EllipticCurvePublicKey):
+    keys = [ECKey(public, public) for public in publics if isinstance(public, ec.EllipticCurvePublicKey)]
+    if len(keys) != len(publics):
         raise BadInput("the signer's certificate has no elliptic-curve key", where=str(certificate))
-    return ECKey(public, public)
+    return keys

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,12 +14,15 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, Key, KeySet, OKPKey, RSAKey
 
 from dynamos.kit.clocks import Clock, SystemClock
-from dynamos.kit.errors import BadInput, Conflict, Unauthenticated
+from dynamos.kit.errors import BadInput, Conflict, DynamosError, Unauthenticated
 from dynamos.middleware.identity import files
 from dynamos.model.values import Value
 
+log = logging.getLogger(__name__)
 DEVELOPMENT_ISSUER = "dynamos-development"
 LEEWAY = 10.0
+RETIRED = "dynamos_retired"
+"""In a key that is published still: since when nothing is signed with it."""
 _TOKEN_LIMIT = 16 * 1024
 _CURVES = {"P-256": "ES256", "P-384": "ES384"}
 _RSA = ("RS256", "PS256")
@@ -59,6 +63,30 @@ class StaticKeys:
         return self._keys.get(kid)
 
 
+class FileKeys:
+    """The keys of a JWKS in a file, read again when the file has been replaced. Raises BadInput where it is none."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._keys, self._seen = import_keys(_read_jwks(path)), self._mark()
+
+    def find(self, kid: str) -> Key | None:
+        self._look()
+        return self._keys.get(kid)
+
+    def _mark(self) -> tuple[int, int]:
+        facts = self._path.stat()
+        return facts.st_mtime_ns, facts.st_ino
+
+    def _look(self) -> None:
+        """Take up other keys; while the file cannot be read, those that were there stay."""
+        try:
+            if (mark := self._mark()) != self._seen:
+                self._keys, self._seen = import_keys(_read_jwks(self._path)), mark
+        except (OSError, DynamosError) as error:
+            log.warning("keys.not-read path=%s error=%s", self._path, error)
+
+
 class Verifier:
     """Checks tokens against the keys of one issuer: signature first, then issuer, audience and times.
 
@@ -77,9 +105,8 @@ class Verifier:
         user_claims: tuple[str, ...] = ("preferred_username", "sub"),
         admin_claim: str = "admin_of",
     ) -> None:
-        if isinstance(jwks, Path):
-            jwks = _read_jwks(jwks)
-        self._keys: Keys = StaticKeys(jwks) if isinstance(jwks, Mapping) else jwks
+        keys: Keys | Mapping[str, Any] = FileKeys(jwks) if isinstance(jwks, Path) else jwks
+        self._keys: Keys = StaticKeys(keys) if isinstance(keys, Mapping) else keys
         self._issuer = issuer
         self._audience = audience
         self._clock = clock or SystemClock()
@@ -158,8 +185,7 @@ class DevelopmentIssuer:
         files.private_folder(folder)
         key = ECKey.generate_key("P-256")
         files.write(path, json.dumps(key.as_dict(private=True)).encode())
-        public = {**key.as_dict(private=False), "kid": key.thumbprint(), "alg": "ES256", "use": "sig"}
-        files.write(folder / "jwks.json", json.dumps({"keys": [public]}).encode(), mode=0o644)
+        _write_jwks(folder / "jwks.json", [_published(key)])
         return cls(folder, key, clock=clock)
 
     @classmethod
@@ -171,6 +197,24 @@ class DevelopmentIssuer:
             return cls(folder, ECKey.import_key(json.loads(content)), clock=clock)
         except (ValueError, TypeError, JoseError):
             raise BadInput("the issuer's key is broken", where=str(path)) from None
+
+    def succeed(self) -> DevelopmentIssuer:
+        """Sign with a new key from now on. The former one goes on being published, so that tokens that are out hold."""
+        key, now = ECKey.generate_key("P-256"), int(self._clock.now().timestamp())
+        former = [{RETIRED: now, **each} for each in _read_jwks(self.jwks)["keys"]]
+        # Published before it is used.
+        _write_jwks(self.jwks, [_published(key), *former])
+        files.write(self.folder / "issuer-key.json", json.dumps(key.as_dict(private=True)).encode())
+        return DevelopmentIssuer(self.folder, key, clock=self._clock)
+
+    def forget(self, *, older: float) -> int:
+        """Publish no more the keys that were retired more than `older` seconds ago, and tell how many these are."""
+        now = self._clock.now().timestamp()
+        known = _read_jwks(self.jwks)["keys"]
+        kept = [each for each in known if RETIRED not in each or now - each[RETIRED] < older]
+        if len(kept) < len(known):
+            _write_jwks(self.jwks, kept)
+        return len(known) - len(kept)
 
     @property
     def jwks(self) -> Path:
@@ -191,6 +235,14 @@ class DevelopmentIssuer:
         }
         header = {"alg": "ES256", "typ": "JWT", "kid": self._key.thumbprint()}
         return jws.serialize_compact(header, json.dumps(claims).encode(), self._key, algorithms=["ES256"])
+
+
+def _published(key: ECKey) -> dict[str, Any]:
+    return {**key.as_dict(private=False), "kid": key.thumbprint(), "alg": "ES256", "use": "sig"}
+
+
+def _write_jwks(path: Path, keys: list[dict[str, Any]]) -> None:
+    files.write(path, json.dumps({"keys": keys}).encode(), mode=0o644)
 
 
 def import_keys(jwks: Mapping[str, Any]) -> dict[str, Key]:

@@ -7,12 +7,14 @@ import logging
 import uuid
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from opentelemetry import trace
 
 from dynamos.kit.clocks import Clock
-from dynamos.kit.errors import Cancelled, DynamosError, NotFound, TimedOut, Unavailable
+from dynamos.kit.errors import Cancelled, DynamosError, NotFound, Refused, TimedOut, Unavailable
 from dynamos.knowledge.bases import KnowledgeBase
+from dynamos.knowledge.buses import Unheard
 from dynamos.middleware import telemetry
 from dynamos.middleware.identity import grants
 from dynamos.middleware.messages import EndPart, StartPart
@@ -26,6 +28,9 @@ tracer = trace.get_tracer("dynamos.orchestrator")
 START_SECONDS = 15.0
 GRACE_SECONDS = 15.0
 RETRY_SECONDS = 0.2
+AGAIN_SECONDS = 3.0
+"""How long a start is tried again that nobody took, or whose answer was lost: a server of the bus may be restarted."""
+SPENT = "grant-spent"
 
 
 class Execution:
@@ -80,12 +85,25 @@ class Execution:
             voucher=self._live.submission.voucher,
             trace=telemetry.inject(),
         ).as_json()
-        try:
-            await self._kb.bus.request(f"agent.{party}.start", message, within=START_SECONDS)
-        except Unavailable:
-            # Nobody took the message, so nothing runs yet and the grant is unspent: once more.
+        await self._ask_to_start(party, message)
+
+    async def _ask_to_start(self, party: str, message: dict[str, Any]) -> None:
+        """Have the part start. A party that is asked twice with one grant starts it once."""
+        end, before = asyncio.get_running_loop().time() + AGAIN_SECONDS, None
+        while True:
+            try:
+                await self._kb.bus.request(f"agent.{party}.start", message, within=START_SECONDS)
+            except Unheard as error:
+                before = error
+                if asyncio.get_running_loop().time() >= end:
+                    raise
+            except Refused as error:
+                if before is not None and error.detail_code == SPENT:
+                    raise before from None
+                raise
+            else:
+                return
             await asyncio.sleep(RETRY_SECONDS)
-            await self._kb.bus.request(f"agent.{party}.start", message, within=START_SECONDS)
 
     def _grant(self, party: str) -> Grant:
         job, plan = self._live.record, self._live.plan

@@ -59,6 +59,7 @@ async def _serve(config: OrchestratorConfig, ready: Callable[[str], None]) -> No
         await _listen(kb, orchestrator, curator, book)
         ready(config.bus)
         await stopped.wait()
+        await orchestrator.drain(config.drain)
 
 
 def _assemble(

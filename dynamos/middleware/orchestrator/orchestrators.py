@@ -12,13 +12,13 @@ from datetime import timedelta
 from opentelemetry import trace
 
 from dynamos.kit.clocks import Clock
-from dynamos.kit.errors import Broken, Cancelled, DynamosError, NotFound, Refused
+from dynamos.kit.errors import Broken, Cancelled, DynamosError, NotFound, Refused, Unavailable
 from dynamos.knowledge.bases import KnowledgeBase
 from dynamos.middleware import telemetry
 from dynamos.middleware.configs import OrchestratorConfig
 from dynamos.middleware.identity import vouchers
 from dynamos.middleware.identity.requestors import Requestors
-from dynamos.middleware.messages import CancelJob, Check, Checked, JobEvent, Submit, Submitted
+from dynamos.middleware.messages import LEAVING, CancelJob, Check, Checked, JobEvent, Submit, Submitted
 from dynamos.middleware.network.meetings import Announced, Meeting, Meetings
 from dynamos.middleware.orchestrator.admissions import Admission
 from dynamos.middleware.orchestrator.executions import Execution, seconds_left
@@ -66,6 +66,8 @@ class Orchestrator:
         settings = config.settings
         self._admission = Admission(running=settings.concurrent_jobs, waiting=settings.waiting_jobs)
         self._live: dict[str, LiveJob] = {}
+        self._idle = asyncio.Event()
+        self._draining = False
 
     @property
     def waiting(self) -> int:
@@ -85,6 +87,8 @@ class Orchestrator:
 
     async def submit(self, message: Submit) -> Submitted:
         """Decide, plan and start. Gives the job once its parts run. Raises Refused, Unavailable, Conflict, BadInput."""
+        if self._draining:
+            raise Unavailable("the orchestrator is stopping", code=LEAVING, hint="ask again later")
         with telemetry.attach(message.trace), tracer.start_as_current_span("submit", attributes={"job": message.job}):
             live = await self._prepare(message)
             live.task = asyncio.create_task(self._run(live), name=f"job {message.job}")
@@ -118,6 +122,17 @@ class Orchestrator:
                 what = f"the agent of {party}{site} went away while it ran its part"
                 error = Cancelled(what, where=party, code="lost")
                 live.end_part(party, State.LOST, error)
+
+    async def drain(self, within: float) -> None:
+        """Take no more jobs, and wait for the end of those that there are, at most `within` seconds."""
+        self._draining = True
+        try:
+            async with asyncio.timeout(within):
+                while self._live:
+                    self._idle.clear()
+                    await self._idle.wait()
+        except TimeoutError:
+            log.warning("orchestrator.left-jobs jobs=%d", len(self._live))
 
     async def close(self) -> None:
         """Stop every job and wait for each to be told."""
@@ -174,12 +189,18 @@ class Orchestrator:
         finally:
             await self._tell(live, str(live.record.state))
             del self._live[live.record.id]
+            if not self._live:
+                self._idle.set()
             if not live.started.done():
                 live.started.set_result(None)
 
     async def _run_admitted(self, live: LiveJob) -> None:
         queued = time.monotonic()
+        left = seconds_left(live.record.deadline, self._clock.now())
+        await self._overview.present(live.plan.parties, within=left)
         async with self._admission.place(within=seconds_left(live.record.deadline, self._clock.now())):
+            left = seconds_left(live.record.deadline, self._clock.now())
+            await self._overview.present(live.plan.parties, within=left)
             began = time.monotonic()
             self._note_instances(live)
             async with self._meetings.of(live.plan) as meeting:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Iterable
+
 from dynamos.kit.digests import digest
+from dynamos.kit.errors import Unavailable
 from dynamos.knowledge.bases import KnowledgeBase
 from dynamos.knowledge.presence import Presences
 from dynamos.middleware.messages import Presence
@@ -12,6 +17,8 @@ from dynamos.model.datasets import DataSet
 from dynamos.planning.landscapes import Landscape
 
 REVISION_LENGTH = 12
+RETURN_SECONDS = 60.0
+"""How long an agent that said that it comes back may be away until it counts as gone."""
 
 
 class Overview:
@@ -21,10 +28,13 @@ class Overview:
         self.parties = parties
         self.shared = SharedView(kb)
         self._presences = presences
+        self._leaving: dict[str, float] = {}
+        self._changed = asyncio.Event()
         self._agreements = {party: Mirror(agreements_of(kb, party)) for party in parties}
         self._catalogues = {party: Mirror(catalogue_of(kb, party)) for party in parties}
         self.works: list[Work] = [
             *self.shared.works,
+            self._follow,
             *(mirror.follow for mirror in self._agreements.values()),
             *(mirror.follow for mirror in self._catalogues.values()),
         ]
@@ -53,11 +63,40 @@ class Overview:
         """Give who is there."""
         return self._presences.online()
 
+    def returning(self) -> frozenset[str]:
+        """Give who has said that it leaves and comes back, and is not back yet."""
+        now = time.monotonic()
+        return frozenset(party for party, since in self._leaving.items() if now - since < RETURN_SECONDS)
+
+    async def present(self, parties: Iterable[str], *, within: float) -> None:
+        """Wait until none of these is on its way back. Raises Unavailable (offline) after `within` seconds."""
+        needed, end = frozenset(parties), time.monotonic() + within
+        while missing := sorted(needed & self.returning()):
+            self._changed.clear()
+            left = min(end, *(self._leaving[party] + RETURN_SECONDS for party in missing)) - time.monotonic()
+            try:
+                async with asyncio.timeout(max(left, 0.0)):
+                    await self._changed.wait()
+            except TimeoutError:
+                names = " and ".join(missing)
+                what = f"{names} did not come back from a restart in time"
+                raise Unavailable(what, where=", ".join(missing), hint="ask again later", code="offline") from None
+
+    async def _follow(self) -> None:
+        """Take note of who leaves to come back, and of who is back."""
+        async with self._presences.changes() as changes:
+            async for item in changes:
+                if item.value is not None and item.value.leaving:
+                    self._leaving[item.name] = time.monotonic()
+                elif item.value is not None:
+                    self._leaving.pop(item.name, None)
+                self._changed.set()
+
     def landscape(self) -> Landscape:
-        """Give what planning needs to know."""
+        """Give what planning needs to know. Who comes back soon counts as there: the job waits for it."""
         return Landscape(
             archetypes=dict(self.shared.archetypes),
             request_types=dict(self.shared.request_types),
             services=dict(self.shared.services),
-            online=frozenset(self._presences.online()),
+            online=frozenset(self._presences.online()) | self.returning(),
         )
