@@ -20,6 +20,7 @@ from dynamos.deploy.states import StateFolder
 from dynamos.deploy.units import AUTHORITY, CERTIFICATE, KEY, Places, Unit, sites_with_parties, units
 from dynamos.jobs.zygotes import ONE_THREAD
 from dynamos.kit.credentials import Credentials, dns_name
+from dynamos.kit.digests import digest
 from dynamos.kit.errors import BadInput, NotFound
 from dynamos.knowledge import leaves, servers
 from dynamos.knowledge.leaves import Leaf, remote_of, server_of
@@ -249,6 +250,12 @@ def _overlays(profile: Profile, node: str) -> list[dict[str, Any]]:
     return [each.as_json() for each in found if any(seat.node == node for seat in each.seats)]
 
 
+def _networks(profile: Profile) -> str:
+    """Give a digest of the networks that parties exchange rows in."""
+    told = [each.as_json() for each in wanted(profile).of(Overlay).values()]
+    return digest([profile.overlay.as_json(), told])[:16]
+
+
 def _overlay(profile: Profile) -> dict[str, Any]:
     """Give what all nodes know of overlays: the driver, the scope, and what each program is installed from."""
     name = profile.overlay.driver
@@ -275,8 +282,9 @@ def _unit(profile: Profile, marketplace: Marketplace, unit: Unit) -> dict[str, A
         "files": [name for name in unit.files if name not in (CERTIFICATE, KEY, AUTHORITY)],
         "command": command,
         "ready": _READY.get(unit.role, _SAYS_ADDRESS),
-        # A zygote is forked before the first thread is started: libraries must not start any when they are loaded.
-        "environment": dict(ONE_THREAD) if unit.role == "agent" else {},
+        # A zygote is forked before the first thread is started: libraries must not start any when they are loaded. An
+        # agent takes streams where its container is, so that it is started anew where the networks are others.
+        "environment": {**ONE_THREAD, "DYNAMOS_NETWORKS": _networks(profile)} if unit.role == "agent" else {},
         "jobs": unit.role == "agent",
         # An agent's nursery enters containers; the agent itself gives this up as soon as it has one.
         "rights": {"agent": "sys_admin", "network": "all"}.get(unit.role, ""),

@@ -13,9 +13,19 @@ from support.worlds import needs
 pytestmark = [pytest.mark.e2e, pytest.mark.testbed, pytest.mark.xdist_group("ansible")]
 PROFILE = "three-sites"
 LEFT = """
-ls -d /opt/dynamos /var/lib/dynamos /etc/dynamos /var/log/dynamos
+ls -d /opt/dynamos /var/lib/dynamos /etc/dynamos /var/log/dynamos /run/dynamos
+ip -o link | grep ': ov'
+nft list tables
 getent passwd | grep ^dynamos-
-ps -eo args | grep '[r]unsv\\|[n]ats-server'
+ps -eo args | grep '[r]unsv\\|[n]ats-server\\|[d]ynamos.testbed.machines'
+"""
+INSIDE = """
+import sys
+from pathlib import Path
+from dynamos.testbed.containers import Container
+party, node, *argv = sys.argv[1:]
+folder = Path("/var/lib/dynamos/world/nodes") / node / "containers" / party
+sys.stdout.write(Container(folder, party, "", node).run(argv).text)
 """
 REQUESTS = places.shipped() / "marketplaces" / "aviation" / "requests"
 
@@ -53,6 +63,18 @@ def ask(world, name, user="ann@safety-board.example"):
     return int(code), json.loads(body)
 
 
+def inside(world, party, *argv):
+    """Run a command in a party's container, as Ansible made it, and give what it prints."""
+    node = next(each for each in world.nodes() if party in each.run(["ls", "/var/lib/dynamos/data"], check=False).text)
+    python = "/opt/dynamos/current/bin/python"
+    return node.run([python, "-c", INSIDE, party, node.name, *argv]).text
+
+
+def received(world, party):
+    told = inside(world, party, "cat", "/sys/class/net/underlay/statistics/rx_bytes")
+    return int(told)
+
+
 def test_a_first_run_sets_every_node_up(deployed):
     assert set(deployed) == {"amsterdam-1", "los-angeles-1", "tokyo-1"}
     assert all(counts["changed"] > 0 and counts["failed"] == counts["unreachable"] == 0 for counts in deployed.values())
@@ -68,6 +90,32 @@ def test_the_services_answer_requests_of_both_archetypes(world, deployed):
     for name in ("delay-by-origin", "delay-through-third-party"):
         code, told = ask(world, name)
         assert (code, told["state"]) == (200, "succeeded"), told
+
+
+def test_rows_go_by_the_overlay_and_by_nothing_else(world, deployed):
+    before = received(world, "united")
+    code, told = ask(world, "delay-through-third-party")
+    assert code == 200, told
+    assert received(world, "united") - before > 2000  # of the rows' other end: handshakes and acknowledgements
+    listening = [node.run(["ss", "-Hltn"]).text for node in world.nodes()]
+    assert not [text for text in listening if ":8815" in text]  # nobody takes rows in the network of the nodes
+    assert ":8815" in inside(world, "united", "ss", "-Hltn")
+
+
+def test_what_agents_may_do_is_nothing_but_entering_containers_by_their_nursery(world, deployed):
+    node = world.find_node("tokyo-1")
+    script = "for pid in $(pgrep -u dynamos-jetblue); do grep -h CapEff /proc/$pid/status; done"
+    rights = [line.split()[1] for line in node.run(["sh", "-c", script]).text.splitlines()]
+    assert set(rights) == {"0000000000000000", "0000000000200000"}
+    assert rights.count("0000000000200000") == 1
+
+
+def test_metrics_tell_of_every_unit_of_a_node(world, deployed):
+    told = world.find_node("tokyo-1").run(["curl", "-sf", "http://127.0.0.1:9464/metrics"]).text
+    for unit in ("node.machine", "bus.tokyo", "network-tokyo", "jetblue", "weather"):
+        assert f'dynamos_unit_up{{unit="{unit}"}} 1' in told
+    bounds = world.find_node("tokyo-1").run(["cat", "/var/log/dynamos/jetblue/config"]).text
+    assert bounds.split() == ["s1000000", "n10"]
 
 
 def test_the_policy_holds_there_too(world, deployed):
