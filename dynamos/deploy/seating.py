@@ -195,21 +195,27 @@ def join(seatings: Sequence[Seating], asked: Asked) -> dict[str, Any]:
 def leave(seatings: Sequence[Seating], _: Asked) -> dict[str, Any]:
     """Take this node's members out, and give those that were in. Raises Broken that names what is left."""
 
-    def one(each: Seating, member: Member) -> tuple[str, list[str]]:
+    def go(each: Seating, member: Member) -> str:
         if each.is_given(member):
-            return "", []
-        name = _name(each, member) if each.driver.verify_gone(each.network, member) else ""
+            return ""
+        there = bool(each.driver.verify_gone(each.network, member))
         each.driver.leave(each.network, member)
+        return _name(each, member) if there else ""
+
+    def end(each: Seating, member: Member) -> list[str]:
+        # After all have left: members of a node share some of it.
+        if each.is_given(member):
+            return []
         left = each.driver.verify_gone(each.network, member)
         if not left:
             each.forget(member)
             each.destroy(member)
-        return name, left
+        return left
 
-    found = _all(seatings, one)
-    if left := [what for _, whats in found for what in whats]:
+    gone = [name for name in _all(seatings, go) if name]
+    if left := [what for whats in _all(seatings, end) for what in whats]:
         raise Broken(f"of overlays there is left: {'; '.join(left)}")
-    return {"left": [name for name, _ in found if name]}
+    return {"left": gone}
 
 
 def _reach(each: Seating, member: Member, end: float) -> None:
