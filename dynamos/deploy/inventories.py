@@ -48,6 +48,10 @@ USER_LIMIT = 32
 MACHINE, GAUGES = "node.machine", "node.metrics"
 """The unit, on each node with parties, that containers and daemons of overlays live under; and the one that serves
 metrics of the units. No party can be called so, for the dot."""
+DOOR = "node.door"
+"""The unit that keeps the API's socket."""
+DRAIN = 30.0
+"""Seconds that a unit may take after SIGTERM to finish what it has begun."""
 _STORE = "store"
 _SERVERS = ("bus", "leaf")
 _READY = {"bus": "Server is ready", "leaf": "Server is ready"}
@@ -98,7 +102,7 @@ def inventory(name: str | Path, nodes: Iterable[Reached], control: Path, *, over
             "dynamos_site": site,
             "dynamos_units": [
                 *_machine_unit(profile, node),
-                *(_unit(profile, marketplace, each) for each in placed.get(node, ())),
+                *(made for each in placed.get(node, ()) for made in _made(profile, marketplace, each)),
                 _gauges_unit(profile, node, placed.get(node, ())),
             ],
             "dynamos_overlays": _overlays(profile, node),
@@ -220,13 +224,15 @@ def _machine_unit(profile: Profile, node: str) -> Iterator[dict[str, Any]]:
         "environment": {},
         "jobs": False,
         "rights": "all",
+        "pinned": True,
     }
 
 
 def _gauges_unit(profile: Profile, node: str, beside: Iterable[Unit]) -> dict[str, Any]:
     """Give the unit that serves metrics of those beside it, on the node's loopback device."""
     folder, own = HOME / "units" / GAUGES, user_of(GAUGES)
-    names = [*(each["name"] for each in _machine_unit(profile, node)), *(each.name for each in beside)]
+    doors = [DOOR for each in beside if isinstance(each.config, ApiConfig)]
+    names = [*(each["name"] for each in _machine_unit(profile, node)), *(each.name for each in beside), *doors]
     config = {"units": names, "folder": str(HOME / "units"), "logs": str(LOGS), "port": GAUGES_PORT}
     return {
         "name": GAUGES,
@@ -261,6 +267,35 @@ def _overlay(profile: Profile) -> dict[str, Any]:
     name = profile.overlay.driver
     programs = {**driver(name).capabilities.programs, "nft": "nftables", "ip": "iproute2"}
     return {"driver": name, "scope": profile.overlay.scope, "programs": programs, "world": str(WORLD / NODES)}
+
+
+def _made(profile: Profile, marketplace: Marketplace, unit: Unit) -> Iterator[dict[str, Any]]:
+    """Give a unit as the roles take it, after the door that it answers at, where it has one."""
+    made = _unit(profile, marketplace, unit)
+    if isinstance(unit.config, ApiConfig):
+        yield _door(unit.config, made["user"])
+    yield made
+
+
+def _door(config: ApiConfig, user: str) -> dict[str, Any]:
+    """Give the unit that keeps the API's socket while the API is restarted: it runs as the API's user."""
+    folder = HOME / "units" / DOOR
+    door = {"name": DOOR, "host": LOOPBACK, "port": config.port}
+    return {
+        "name": DOOR,
+        "role": "door",
+        "user": user,
+        "folder": str(folder),
+        "data": "",
+        "config": json.dumps(door, indent=2) + "\n",
+        "files": [],
+        "command": [str(PROGRAM / "python"), "-m", "dynamos.kit.doors", str(folder / "config.json")],
+        "ready": _SAYS_ADDRESS,
+        "environment": {},
+        "jobs": False,
+        "rights": "",
+        "pinned": True,
+    }
 
 
 def _unit(profile: Profile, marketplace: Marketplace, unit: Unit) -> dict[str, Any]:
@@ -300,8 +335,9 @@ def _config(unit: Unit) -> str:
         parties = config.profile.sites[config.site].parties
         config = config.model_copy(update={"desks": DESKS, "users": {each: user_of(each) for each in parties}})
     elif isinstance(config, ApiConfig):
-        config = config.model_copy(update={"descriptor": -1, "host": LOOPBACK})
+        config = config.model_copy(update={"descriptor": -1, "host": LOOPBACK, "door": DOOR})
     assert config is not None, "a unit that is no server has a configuration"
+    config = config.model_copy(update={"drain": DRAIN})
     return json.dumps(config.as_json(), indent=2, sort_keys=True) + "\n"
 
 

@@ -31,14 +31,16 @@ def test_nodes_are_grouped_by_site_party_and_role(three):
 
 def test_each_unit_is_on_its_node_with_a_user_of_its_own(three):
     assert set(units(three, "amsterdam-1")) == {
-        "node.machine", "node.metrics", "bus", "network-amsterdam", "orchestrator", "api", "safety-board", "registry",
+        "node.machine", "node.metrics", "bus", "network-amsterdam", "orchestrator", "node.door", "api", "safety-board",
+        "registry",
     }  # fmt: skip
     assert set(units(three, "tokyo-1")) == {
         "node.machine", "node.metrics", "bus.tokyo", "network-tokyo", "jetblue", "weather",
     }  # fmt: skip
     everybody = [unit for node in NODES for unit in units(three, node).values()]
     assert {unit["role"] for unit in everybody if unit["user"] == "root"} == {"machine", "network"}
-    users = [unit["user"] for unit in everybody if unit["user"] != "root"]
+    apart = [unit for unit in everybody if unit["role"] != "door"]  # the API's own, and so its user
+    users = [unit["user"] for unit in apart if unit["user"] != "root"]
     assert len(users) - users.count("dynamos-node-metrics") == len(set(users)) - 1
     assert all(len(user_of("a-very-long-name-of-a-party" + end)) <= 32 for end in ("", "-x"))
     assert user_of("a-very-long-name-of-a-party-x") != user_of("a-very-long-name-of-a-party-y")

@@ -48,7 +48,7 @@ async def _serve(config: OrchestratorConfig, ready: Callable[[str], None]) -> No
         stack.push_async_callback(kb.close)
         stack.push_async_callback(telemetry.setup(config.name, kb, collector=config.settings.telemetry).close)
         presences = await stack.enter_async_context(Presences(kb.store(PRESENCE), Presence))
-        overview = Overview(kb, config.parties, presences)
+        overview = Overview(kb, config.parties, presences, awaits=config.drain > 0)
         await stack.enter_async_context(background(*overview.works))
         orchestrator, curator, book = _assemble(config, kb, overview)
         await curator.seed()

@@ -22,13 +22,18 @@ RETURN_SECONDS = 60.0
 
 
 class Overview:
-    """The marketplace now. `works` are the endless tasks that keep it current."""
+    """The marketplace now. `works` are the endless tasks that keep it current.
 
-    def __init__(self, kb: KnowledgeBase, parties: tuple[str, ...], presences: Presences[Presence]) -> None:
+    With `awaits`, every party counts at first as one that comes back: who was restarted knows nobody's whereabouts.
+    """
+
+    def __init__(
+        self, kb: KnowledgeBase, parties: tuple[str, ...], presences: Presences[Presence], *, awaits: bool = False
+    ) -> None:
         self.parties = parties
         self.shared = SharedView(kb)
         self._presences = presences
-        self._leaving: dict[str, float] = {}
+        self._leaving: dict[str, float] = dict.fromkeys(parties, time.monotonic()) if awaits else {}
         self._changed = asyncio.Event()
         self._agreements = {party: Mirror(agreements_of(kb, party)) for party in parties}
         self._catalogues = {party: Mirror(catalogue_of(kb, party)) for party in parties}

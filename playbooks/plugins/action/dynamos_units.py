@@ -9,8 +9,9 @@ from pathlib import Path
 
 from ansible.plugins.action import ActionBase
 
-from dynamos.deploy.states import StateFolder
+from dynamos.deploy import rotations
 from dynamos.deploy.units import AUTHORITY, CERTIFICATE, EDGE, JWKS, KEY, SIGNER
+from dynamos.kit.errors import DynamosError
 
 CONFIG = "config.json"
 
@@ -20,21 +21,19 @@ class ActionModule(ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
-        units, control = self._task.args["units"], StateFolder(Path(self._task.args["control"]))
+        units, identities = self._task.args["units"], self._task.args.get("identities", [])
         try:
-            public = {
-                EDGE: (control.authority / "issued" / "api.pem").read_text(encoding="ascii"),
-                SIGNER: (control.authority / "issued" / "orchestrator.pem").read_text(encoding="ascii"),
-                JWKS: (control.issuer / "jwks.json").read_text(encoding="ascii"),
-            }
-        except FileNotFoundError as error:
+            public = rotations.public(Path(self._task.args["control"]), task_vars["dynamos_marketplace"])
+        except DynamosError as error:
             if not self._task.check_mode:
-                msg = f"{error.filename} is missing: the control site has to be set up first, without --limit"
+                msg = f"{error}: the control site has to be set up first, without --limit"
                 return {**result, "failed": True, "msg": msg}
-            public = dict.fromkeys((EDGE, SIGNER, JWKS), "")
+            public = dict.fromkeys((AUTHORITY, EDGE, SIGNER, JWKS), "")
         files = [each for unit in units for each in _files(unit, public)]
+        users = {unit["user"] for unit in units}
+        files += [_believed(each, public) for each in identities if each["user"] in users]
         result.update(self._execute_module("dynamos_files", {"files": files}, task_vars=task_vars))
-        result["services"] = [_service(unit, self._task.args.get("identities", [])) for unit in units]
+        result["services"] = [_service(unit, identities) for unit in units]
         return result
 
 
@@ -45,11 +44,18 @@ def _files(unit, public):
         yield {"path": f"{unit['folder']}/{name}", "content": public[name], **owned}
 
 
+def _believed(identity, public):
+    path = f"{identity['folder']}/{AUTHORITY}"
+    return {"path": path, "content": public[AUTHORITY], "owner": identity["user"], "mode": "0600"}
+
+
 def _service(unit, identities):
     folders = [each["folder"] for each in identities if f"{each['folder']}/".startswith(f"{unit['folder']}/")]
-    depends = [f"{unit['folder']}/{name}" for name in (CONFIG, *unit["files"])]
+    # Public keys that units check others with are looked at again whenever they are needed.
+    depends = [f"{unit['folder']}/{CONFIG}"]
     depends += [f"{folder}/{name}" for folder in folders for name in (CERTIFICATE, KEY, AUTHORITY)]
     return {
         **{name: unit[name] for name in ("name", "user", "command", "ready", "environment", "jobs", "rights")},
+        "pinned": unit.get("pinned", False),
         "depends": depends,
     }

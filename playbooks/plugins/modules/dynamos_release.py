@@ -27,6 +27,7 @@ options:
   bundle: {description: The manifest of the bundle, type: dict, required: true}
   python: {description: The interpreter that the environment is made with., type: path, default: /usr/bin/python3}
   keep: {description: How many earlier releases stay., type: int, default: 1}
+  use: {description: Whether it shall be the one in use., type: bool, default: true}
   archive: {description: Where the bundle is on the node; set by the action plugin., type: path}
 author: DYNAMOS
 """
@@ -56,6 +57,7 @@ def main():
             "bundle": {"type": "dict", "required": True},
             "python": {"type": "path", "default": "/usr/bin/python3"},
             "keep": {"type": "int", "default": 1},
+            "use": {"type": "bool", "default": True},
             "archive": {"type": "path"},
         },
         supports_check_mode=True,
@@ -64,8 +66,9 @@ def main():
     release = root / "releases" / bundle["digest"][:16]
     installed = (release / _DONE).is_file()
     in_use = installed and (root / "current").is_symlink() and (root / "current").resolve() == release.resolve()
-    told = {"changed": not in_use, "release": str(release), "installed": installed}
-    if in_use or module.check_mode:
+    use = module.params["use"]
+    told = {"changed": not (in_use if use else installed), "release": str(release), "installed": installed}
+    if not told["changed"] or module.check_mode:
         module.exit_json(**told)
     if not installed and not module.params["archive"]:
         # The folder of releases has room for one: the home folder of whom we are here may have none.
@@ -74,6 +77,8 @@ def main():
         module.exit_json(**told, incoming=str(incoming))
     if not installed:
         _install(module, release)
+    if not use:
+        module.exit_json(**told)
     _use(root, release)
     _forget(root, release, module.params["keep"])
     module.exit_json(**told)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import itertools
 import os
 import re
 import shlex
@@ -21,6 +22,8 @@ description:
   - What a service is started with, the files that it depends on among that, makes its revision. A service that runs
     with another revision is restarted, whenever that came to be, an interrupted playbook included.
   - Waits until each has said in its log that it is ready.
+  - C(left) ends, the last first, what runs with another revision, and all that comes after it in the list; each may
+    finish before what it has begun. Nothing is started; what comes after them can then be told to.
 options:
   services:
     description: "Services, each with C(name), C(user), C(command), C(ready) (a pattern of a line in its log),
@@ -30,7 +33,7 @@ options:
     type: list
     elements: dict
     required: true
-  state: {description: Whether they shall run., type: str, choices: [started, absent], default: started}
+  state: {description: Whether they shall run., type: str, choices: [started, left, absent], default: started}
   folder: {description: Where their definitions are., type: path, default: /etc/dynamos}
   logs: {description: Where their logs are., type: path, default: /var/log/dynamos}
   within: {description: Seconds until they must be ready., type: int, default: 60}
@@ -45,6 +48,8 @@ RETURN = """
 services: {description: The services that were changed., type: list, returned: always}
 manager: {description: What runs them., type: str, returned: always}
 """
+_LEAVE = 45
+"""Seconds that a service may take to finish what it has begun; longer than the `drain` of its configuration."""
 _MARK = "dynamos.service revision="
 _UNIT = """[Unit]
 Description=DYNAMOS: {name}
@@ -57,6 +62,8 @@ ExecStart={start}
 User={user}
 Group={user}
 Restart=always
+KillMode=mixed
+TimeoutStopSec=45
 RestartSec=1
 StandardOutput=append:{log}
 StandardError=append:{log}
@@ -95,6 +102,8 @@ StartLimitIntervalSec=0
 [Service]
 ExecStart={start}
 Restart=always
+KillMode=mixed
+TimeoutStopSec=45
 RestartSec=1
 StandardOutput=append:{log}
 StandardError=append:{log}
@@ -116,7 +125,7 @@ def main():
     module = AnsibleModule(
         argument_spec={
             "services": {"type": "list", "elements": "dict", "required": True},
-            "state": {"type": "str", "choices": ["started", "absent"], "default": "started"},
+            "state": {"type": "str", "choices": ["started", "left", "absent"], "default": "started"},
             "folder": {"type": "path", "default": "/etc/dynamos"},
             "logs": {"type": "path", "default": "/var/log/dynamos"},
             "within": {"type": "int", "default": 60},
@@ -126,6 +135,9 @@ def main():
     manager = (Systemd if os.path.isdir("/run/systemd/system") else Runit)(module)
     changed = []
     wanted = module.params["services"]
+    if module.params["state"] == "left":
+        changed = _leave(manager, wanted, check=module.check_mode)
+        module.exit_json(changed=bool(changed), services=changed, manager=manager.name)
     for each in wanted:
         act = manager.have if module.params["state"] == "started" else manager.remove
         if act(each):
@@ -150,10 +162,13 @@ class Manager:
         path = self.start(each["name"])
         defined = self.define(each)
         changed = _put(path, text, 0o755, check=self.check) or defined
-        running = _environment(self.pid(each["name"])).get("DYNAMOS_REVISION") == self.revision(each)
+        running = self.is_current(each)
         if (changed or not running) and not self.check:
             self.restart(each["name"])
         return changed or not running
+
+    def is_current(self, each):
+        return _environment(self.pid(each["name"])).get("DYNAMOS_REVISION") == self.revision(each)
 
     def start(self, name):
         return f"{self.folder}/services/{name}"
@@ -165,7 +180,8 @@ class Manager:
         total = hashlib.sha256(
             repr((each["command"], each["user"], sorted(each.get("environment", {}).items()))).encode()
         )
-        total.update(os.path.realpath(each["command"][0]).encode())
+        if not each.get("pinned"):
+            total.update(os.path.realpath(os.path.dirname(each["command"][0])).encode())
         for path in each.get("depends", []):
             try:
                 with open(path, "rb") as file:
@@ -246,7 +262,10 @@ class Runit(Manager):
             if time.monotonic() > end:
                 self.module.fail_json(msg=f"{name}: runsvdir did not take it up within 15 s: run the role node first")
             time.sleep(0.05)
-        self._sv("-w", "20", "force-restart", folder)
+        self._sv("-w", str(_LEAVE), "force-restart", folder)
+
+    def stop(self, names):
+        self._sv("-w", str(_LEAVE), "force-stop", *(f"{self.folder}/runit/{name}" for name in names))
 
     def remove(self, each):
         folder = f"{self.folder}/runit/{each['name']}"
@@ -295,6 +314,9 @@ class Systemd(Manager):
         if done.returncode != 0:
             self.module.fail_json(msg=f"{name}: {done.stderr.strip()}")
 
+    def stop(self, names):
+        self._systemctl("stop", *map(self._service, names))
+
     def remove(self, each):
         unit = self._unit(each["name"])
         there = os.path.exists(unit)
@@ -313,6 +335,17 @@ class Systemd(Manager):
 
     def _systemctl(self, *words):
         return subprocess.run(["systemctl", *words], capture_output=True, text=True, check=False)
+
+
+def _leave(manager, services, *, check):
+    """End what is outdated with what depends on it; those that run jobs all at once, for each may take its time."""
+    first = next((place for place, each in enumerate(services) if not manager.is_current(each)), len(services))
+    there = [each for each in services[first:] if manager.pid(each["name"])]
+    leaving = [each for each in there if not (each.get("pinned") and manager.is_current(each))]
+    for _, together in itertools.groupby(reversed(leaving), key=lambda each: each.get("jobs") or each["name"]):
+        if not check:
+            manager.stop([each["name"] for each in together])
+    return [each["name"] for each in leaving]
 
 
 def _wait(module, manager, services):

@@ -1,0 +1,148 @@
+"""Another release, and other keys, under a load of five requests a second: none is lost, none refused."""
+
+import json
+import tarfile
+import zipfile
+from hashlib import sha256
+
+import pytest
+
+from dynamos.deploy import bundles, places
+from dynamos.middleware.identity.tokens import DevelopmentIssuer
+from support.ansible import ansible, bridged_world, recap
+from support.loads import ask_of, load
+from support.worlds import needs
+
+pytestmark = [pytest.mark.e2e, pytest.mark.testbed, pytest.mark.xdist_group("ansible")]
+PROFILE = "three-sites"
+REQUESTS = places.shipped() / "marketplaces" / "aviation" / "requests"
+ASKED = [("united", False), ("jetblue", False), ("delta", False), ("united", True), ("jetblue", True)]
+"""Providers, and whether the safety board computes over their rows."""
+USER = "ann@safety-board.example"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    needs("ssh", "sshd", "runsvdir", "curl", "ping")
+    pytest.importorskip("ansible")
+    with bridged_world(tmp_path_factory.mktemp("site"), PROFILE) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def bundle(world):
+    return bundles.make(world.folder / "bundles").archive
+
+
+def play(world, name, *words):
+    done = ansible("ansible-playbook", name, *words, state=world.folder, profile=PROFILE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return recap(done)
+
+
+@pytest.fixture(scope="module")
+def deployed(world, bundle):
+    return play(world, "site.yml", "-e", f"dynamos_bundle={bundle}")
+
+
+@pytest.fixture(scope="module")
+def token(world, deployed):
+    return DevelopmentIssuer.load(world.folder / "issuer").token(USER, ttl=1800, audience="aviation")
+
+
+@pytest.fixture(scope="module")
+def asks(token):
+    return [ask_of(body_of(provider, through=through), token) for provider, through in ASKED]
+
+
+def body_of(provider, *, through=False):
+    """Give a small request, so that it is the changes that count and not the machine's two cores."""
+    body = json.loads((REQUESTS / "delay-through-third-party.json").read_bytes())
+    body["dataProviders"] = [provider]
+    body["data_request"] |= {
+        "query": "SELECT origin, dep_delay FROM flights LIMIT 100",
+        "options": {"aggregate": through},
+    }
+    return body
+
+
+def api(world, token, path, body=None):
+    argv = ["curl", "-s", "-m", "60", "-w", "\n%{http_code}", "-H", f"Authorization: Bearer {token}"]
+    argv += [*(("--json", "@-") if body else ()), f"http://127.0.0.1:8080/api/v1/{path}"]
+    stdin = json.dumps(body).encode() if body else None
+    text, _, code = world.find_node("amsterdam-1").run(argv, stdin=stdin, within=90).text.rpartition("\n")
+    return int(code), json.loads(text)
+
+
+def pids(world):
+    """Give the process of every service, by node and name."""
+    found = {}
+    for node in world.nodes():
+        told = node.run(["sh", "-c", "cd /etc/dynamos/runit && grep -H . */supervise/pid"]).text
+        found |= {(node.name, line.split("/")[0]): line.split(":")[1] for line in told.splitlines()}
+    return found
+
+
+def another_release(bundle, folder):
+    """Make a bundle whose wheel of this project says something else."""
+    told, made = json.loads(bundle.with_suffix(".json").read_bytes()), folder / "another.tar"
+    with tarfile.open(bundle) as whole:
+        whole.extractall(folder, filter="data")
+    (wheel,) = (folder / "wheels").glob("dynamos-*.whl")
+    with zipfile.ZipFile(wheel, "a") as packed:
+        packed.writestr("dynamos/another.py", "")
+    told["wheels"][wheel.name] = sha256(wheel.read_bytes()).hexdigest()
+    told["digest"] = sha256(json.dumps(told["wheels"]).encode()).hexdigest()
+    with tarfile.open(made, "w") as tar:
+        tar.add(folder / "wheels", "wheels")
+    made.with_suffix(".json").write_text(json.dumps(told))
+    return made, told["digest"]
+
+
+def test_an_upgrade_loses_and_refuses_no_request(world, bundle, deployed, token, asks, tmp_path):
+    made, digest = another_release(bundle, tmp_path)
+    body = {**body_of("united"), "jobId": "promised"}
+    assert api(world, token, "jobs?wait=true", body)[0] == 200
+    before = pids(world)
+    with load(world.find_node("amsterdam-1"), asks) as found:
+        play(world, "upgrade.yml", "-e", f"dynamos_bundle={made}")
+    print(f"upgrade: {found}")
+    assert len(found.answers) > 20
+    assert found.bad == []
+    for node in world.nodes():
+        assert json.loads(node.run(["cat", "/opt/dynamos/current/release.json"]).text)["digest"] == digest
+    after = pids(world)
+    stayed = {name for (node, name), pid in before.items() if after[node, name] == pid}
+    assert stayed == {"node.door", "node.machine"}
+    code, told = api(world, token, "jobs/promised/result?format=json")
+    assert code == 200, told
+
+
+def test_a_rotation_of_all_keys_loses_and_refuses_no_request(world, deployed, token, asks):
+    def serials():
+        text = (
+            "cd /var/lib/dynamos/units && for f in */certificate.pem; do openssl x509 -noout -fingerprint -in $f; done"
+        )
+        return [line for node in world.nodes() for line in node.run(["sh", "-c", text]).text.splitlines()]
+
+    authority = world.folder / "authority" / "authority.pem"
+    former, before = authority.read_text(), serials()
+    with load(world.find_node("amsterdam-1"), asks) as found:
+        play(world, "rotate.yml", "-e", "rotate_authority=true")
+    print(f"rotation: {found}")
+    assert len(found.answers) > 20
+    assert found.bad == []
+    assert not set(before) & set(serials())
+    now = authority.read_text()
+    assert now.count("BEGIN CERTIFICATE") == 1
+    assert now != former
+    for node in world.nodes():
+        told = node.run(["sh", "-c", "cat /var/lib/dynamos/units/*/authority.pem | sort -u | grep -c BEGIN"]).text
+        held = node.run(["sh", "-c", "sha256sum /var/lib/dynamos/units/*/authority.pem | cut -c1-64 | sort -u"]).text
+        assert (told.strip(), held.split()) == ("1", [sha256(now.encode()).hexdigest()])
+    fresh = DevelopmentIssuer.load(world.folder / "issuer").token(USER, ttl=60, audience="aviation")
+    assert api(world, fresh, "getAvailableProviders")[0] == 200
+
+
+def test_nothing_is_left_to_do_afterwards(world, deployed):
+    assert [counts["changed"] for counts in play(world, "verify.yml").values()] == [0, 0, 0]
