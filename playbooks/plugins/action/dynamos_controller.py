@@ -33,7 +33,9 @@ class ActionModule(ActionBase):
         if arguments.get("data"):
             profile = profiles.load(arguments["profile"])
             folders = profiles.prepare(profile, control / "data" / arguments["marketplace"])
-            return {"changed": False, "data": {party: str(folder) for party, folder in folders.items()}}
+            # Data that are missing were refused: a party without a folder has none.
+            there = {party: str(folder) for party, folder in folders.items() if folder.is_dir()}
+            return {"changed": False, "data": there}
         made = False if self._task.check_mode else enrolments.found(control, arguments["marketplace"])
         if arguments.get("bundle"):
             bundle = bundles.read(Path(arguments["bundle"]))
