@@ -7,11 +7,10 @@ from hashlib import sha256
 
 import pytest
 
-from dynamos.deploy import bundles, places
+from dynamos.deploy import places
 from dynamos.middleware.identity.tokens import DevelopmentIssuer
-from support.ansible import ansible, bridged_world, recap
+from support.ansible import ansible, recap
 from support.loads import ask_of, load
-from support.worlds import needs
 
 pytestmark = [pytest.mark.e2e, pytest.mark.testbed, pytest.mark.xdist_group("ansible")]
 PROFILE = "three-sites"
@@ -21,28 +20,10 @@ ASKED = [("united", False), ("jetblue", False), ("delta", False), ("united", Tru
 USER = "ann@safety-board.example"
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    needs("ssh", "sshd", "runsvdir", "curl", "ping")
-    pytest.importorskip("ansible")
-    with bridged_world(tmp_path_factory.mktemp("site"), PROFILE) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def bundle(world):
-    return bundles.make(world.folder / "bundles").archive
-
-
 def play(world, name, *words):
     done = ansible("ansible-playbook", name, *words, state=world.folder, profile=PROFILE)
     assert done.returncode == 0, done.stdout + done.stderr
     return recap(done)
-
-
-@pytest.fixture(scope="module")
-def deployed(world, bundle):
-    return play(world, "site.yml", "-e", f"dynamos_bundle={bundle}")
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +80,13 @@ def another_release(bundle, folder):
     return made, told["digest"]
 
 
-def test_an_upgrade_loses_and_refuses_no_request(world, bundle, deployed, token, asks, tmp_path):
-    made, digest = another_release(bundle, tmp_path)
+@pytest.fixture(scope="module")
+def other(bundle, deployed, tmp_path_factory):
+    return another_release(bundle, tmp_path_factory.mktemp("another"))
+
+
+def test_an_upgrade_loses_and_refuses_no_request(world, other, token, asks):
+    made, digest = other
     body = {**body_of("united"), "jobId": "promised"}
     assert api(world, token, "jobs?wait=true", body)[0] == 200
     before = pids(world)
@@ -119,20 +105,20 @@ def test_an_upgrade_loses_and_refuses_no_request(world, bundle, deployed, token,
 
 
 def test_a_rotation_of_all_keys_loses_and_refuses_no_request(world, deployed, token, asks):
-    def serials():
-        text = (
-            "cd /var/lib/dynamos/units && for f in */certificate.pem; do openssl x509 -noout -fingerprint -in $f; done"
-        )
-        return [line for node in world.nodes() for line in node.run(["sh", "-c", text]).text.splitlines()]
+    def certificates():
+        text = "sha256sum $(find /var/lib/dynamos/units -name certificate.pem)"
+        found = [node.run(["sh", "-c", text]).text.splitlines() for node in world.nodes()]
+        return {line.split()[0] for lines in found for line in lines}
 
     authority = world.folder / "authority" / "authority.pem"
-    former, before = authority.read_text(), serials()
+    former, before = authority.read_text(), certificates()
     with load(world.find_node("amsterdam-1"), asks) as found:
         play(world, "rotate.yml", "-e", "rotate_authority=true")
     print(f"rotation: {found}")
     assert len(found.answers) > 20
     assert found.bad == []
-    assert not set(before) & set(serials())
+    assert len(before) > 10
+    assert not before & certificates()
     now = authority.read_text()
     assert now.count("BEGIN CERTIFICATE") == 1
     assert now != former
@@ -146,3 +132,26 @@ def test_a_rotation_of_all_keys_loses_and_refuses_no_request(world, deployed, to
 
 def test_nothing_is_left_to_do_afterwards(world, deployed):
     assert [counts["changed"] for counts in play(world, "verify.yml").values()] == [0, 0, 0]
+
+
+def test_logs_and_the_audit_stream_are_collected_without_secrets(world, deployed, token):
+    node = world.find_node("tokyo-1")
+    leak = "echo 'a careless unit says " + token + "' >> /var/log/dynamos/jetblue/current"
+    node.run(["sh", "-c", leak])
+    code, _ = api(world, token, "requestApproval", body_of("jetblue"))
+    assert code == 200
+    play(world, "collect.yml")
+    place = world.folder / "collected"
+    assert {path.name for path in place.iterdir()} == {"amsterdam-1", "los-angeles-1", "tokyo-1"}
+    told = {path.stem: path.read_text().splitlines() for path in (place / "amsterdam-1" / "audit").iterdir()}
+    assert {"orchestrator", "jetblue", "united", "weather"} <= set(told)
+    permitted = json.loads(told["orchestrator"][-1])
+    assert (permitted["event"], permitted["user"]) == ("request.permitted", USER)
+    assert json.loads(told["jetblue"][-1])["job"] == permitted["job"]
+    said = (place / "tokyo-1" / "logs" / "jetblue" / "current").read_text()
+    assert "a careless unit says [secret]" in said
+    everything = "".join(path.read_text() for path in place.rglob("*") if path.is_file())
+    assert token not in everything
+    assert "PRIVATE KEY" not in everything
+    left = "ls /var/lib/dynamos/units/orchestrator/audit; ls /tmp | grep dynamos-collect"
+    assert world.find_node("amsterdam-1").run(["sh", "-c", left], check=False).text == ""

@@ -138,6 +138,8 @@ def main():
     if module.params["state"] == "left":
         changed = _leave(manager, wanted, check=module.check_mode)
         module.exit_json(changed=bool(changed), services=changed, manager=manager.name)
+    if module.params["state"] == "absent" and not module.check_mode:
+        manager.stop([each["name"] for each in wanted if manager.pid(each["name"])])
     for each in wanted:
         act = manager.have if module.params["state"] == "started" else manager.remove
         if act(each):
@@ -265,7 +267,9 @@ class Runit(Manager):
         self._sv("-w", str(_LEAVE), "force-restart", folder)
 
     def stop(self, names):
-        self._sv("-w", str(_LEAVE), "force-stop", *(f"{self.folder}/runit/{name}" for name in names))
+        """Ask all of them to leave, and wait until they have."""
+        if names:
+            self._sv("-w", str(_LEAVE), "force-stop", *(f"{self.folder}/runit/{name}" for name in names))
 
     def remove(self, each):
         folder = f"{self.folder}/runit/{each['name']}"
@@ -315,7 +319,9 @@ class Systemd(Manager):
             self.module.fail_json(msg=f"{name}: {done.stderr.strip()}")
 
     def stop(self, names):
-        self._systemctl("stop", *map(self._service, names))
+        """Ask all of them to leave, and wait until they have."""
+        if names:
+            self._systemctl("stop", *map(self._service, names))
 
     def remove(self, each):
         unit = self._unit(each["name"])
