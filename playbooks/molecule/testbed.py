@@ -52,6 +52,7 @@ def down(state: Path, _: str) -> str:
 
 if __name__ == "__main__":
     try:
-        print({"up": up, "down": down}[sys.argv[1]](Path(sys.argv[2]), sys.argv[3]))  # noqa: T201
+        done = {"up": up, "down": down}[sys.argv[1]](Path(sys.argv[2]), sys.argv[3])
+        sys.stdout.write(f"{done}\n")
     except DynamosError as error:
         sys.exit(str(error))
