@@ -14,7 +14,7 @@ from dynamos.kit.errors import DynamosError
 from dynamos.kit.waits import until
 from dynamos.knowledge.bases import JOBS, PRESENCE, KnowledgeBase
 from dynamos.knowledge.memory import MemoryCluster
-from dynamos.knowledge.presence import Presences, announce
+from dynamos.knowledge.presence import Announcement, Presences, announce
 from dynamos.middleware.configs import OrchestratorConfig
 from dynamos.middleware.identity import grants
 from dynamos.middleware.identity.requestors import Requestors
@@ -93,6 +93,20 @@ class Orchestra:
     cluster: MemoryCluster
     scene: Scene
     events: asyncio.Queue[dict[str, Any]]
+    announcements: dict[str, Announcement] = field(default_factory=dict)
+
+    async def leave(self, party: str) -> None:
+        """Have a party's agent say that it leaves and comes back, and the orchestrator hear it."""
+        leaving = _presence(party).model_copy(update={"leaving": True})
+        await self.announcements[party].update(leaving)
+        await until(f"{party} leaves", lambda: self._returns(party), within=BOUND, every=0)
+
+    async def come_back(self, party: str) -> None:
+        """Have a party's next agent say that it is there."""
+        await self.announcements[party].update(_presence(party, "second"))
+
+    async def _returns(self, party: str) -> bool:
+        return party in self.orchestrator._overview.returning()
 
     def release(self, *parties: str) -> None:
         """Let the parts of these parties (of all, if none is named) come to their end."""
@@ -148,6 +162,7 @@ async def orchestra(folder: Path, *, scene: Scene | None = None, **settings: Any
     cluster = MemoryCluster(parties)
     async with AsyncExitStack() as stack:
         agents = {}
+        announcements: dict[str, Announcement] = {}
         for party in parties:
             kb = cluster.connect(party)
             agreement = scene.agreements.get(party, Agreement(name=party))
@@ -157,7 +172,8 @@ async def orchestra(folder: Path, *, scene: Scene | None = None, **settings: Any
             agents[party] = ScriptedAgent(party, kb, issued["orchestrator"].certificate)
             await agents[party].listen()
             if party in scene.online:
-                await stack.enter_async_context(announce(kb.store(PRESENCE), party, _presence(party)))
+                saying = announce(kb.store(PRESENCE), party, _presence(party))
+                announcements[party] = await stack.enter_async_context(saying)
         kb = cluster.connect("orchestrator")
         presences = await stack.enter_async_context(Presences(kb.store(PRESENCE), Presence))
         overview = Overview(kb, parties, presences)
@@ -195,4 +211,4 @@ async def orchestra(folder: Path, *, scene: Scene | None = None, **settings: Any
 
         await api.bus.listen("job.>", heard)
         stack.push_async_callback(orchestrator.close)
-        yield Orchestra(orchestrator, curator, book, agents, cluster, scene, events)
+        yield Orchestra(orchestrator, curator, book, agents, cluster, scene, events, announcements)

@@ -81,13 +81,17 @@ def _written(delivery: Delivery, place: Path, number: int) -> dict[str, Any]:
 def _taken(results: Results, place: Path, told: dict[str, Any]) -> None:
     delivery = Delivery(told["job"], told["user"], told["request"], time.monotonic())
     record = Job.model_validate(told["record"])
-    for each in told["results"]:
-        spool = results.store.adopt(place / each["file"])
-        result = Result(each["name"], each["party"], spool, lambda _: None)
-        with result.reader() as reader:
-            result.schema = reader.schema
-        result.rows, result.phase = each["rows"], Phase.COMPLETE
-        delivery.results[result.name] = result
+    try:
+        for each in told["results"]:
+            result = Result(each["name"], each["party"], results.store.adopt(place / each["file"]), lambda _: None)
+            delivery.results[result.name] = result
+            with result.reader() as reader:
+                result.schema = reader.schema
+            result.rows, result.phase = each["rows"], Phase.COMPLETE
+    except BaseException:
+        for result in delivery.results.values():
+            result.drop()
+        raise
     delivery.took = told["took"]
     delivery.submitted.set_result(record)
     delivery.learn(record)
