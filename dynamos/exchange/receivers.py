@@ -19,7 +19,7 @@ from dynamos.kit.errors import Broken, Cancelled, DynamosError, NotFound, Refuse
 
 log = logging.getLogger(__name__)
 
-STREAMS = 64
+STREAMS = 256
 _CLOSE = 2.0
 
 

@@ -20,7 +20,7 @@ T = TypeVar("T")
 Compression = Literal["none", "lz4", "zstd"]
 Confirm = Awaitable[None] | Callable[[], Awaitable[None]]
 
-STREAMS = 64
+STREAMS = 256
 PATIENCE = 5.0
 _JOIN = 2.0
 

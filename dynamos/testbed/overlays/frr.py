@@ -19,11 +19,14 @@ router bgp {system}
  bgp router-id {underlay}
  no bgp default ipv4-unicast
  no bgp ebgp-requires-policy
+ bgp disable-ebgp-connected-route-check
  coalesce-time 0
 {neighbours} address-family l2vpn evpn
 {active}  advertise-all-vni
 {networks} exit-address-family
 """
+# Without the line on connected routes a neighbour counts, until it is told how far away it may be, as one that must be
+# next door; a next hop that is looked up in that moment stays unreached for good.
 _NEIGHBOUR = """\
  neighbor {peer} remote-as {system}
  neighbor {peer} ebgp-multihop 255
