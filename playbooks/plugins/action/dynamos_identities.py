@@ -24,9 +24,10 @@ class ActionModule(ActionBase):
         stage = arguments.pop("stage", "all")
         if stage == "place":
             return self._place(arguments, task_vars)
-        found = self._execute_module(MODULE, {**arguments, "phase": "needs"}, task_vars=task_vars)
-        if found.get("failed") or self._task.check_mode or not (found.get("told") or arguments.get("renew")):
-            return found
+        if self._task.check_mode or not arguments.get("renew"):
+            found = self._execute_module(MODULE, {**arguments, "phase": "needs"}, task_vars=task_vars)
+            if found.get("failed") or self._task.check_mode or not found.get("told"):
+                return found
         asked = self._execute_module(MODULE, {**arguments, "phase": "ask"}, task_vars=task_vars)
         if asked.get("failed") or not asked.get("told"):
             return asked
