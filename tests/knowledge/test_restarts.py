@@ -251,3 +251,20 @@ def test_a_server_with_too_little_room_says_so(tmp_path: Path) -> None:
 
     with pytest.raises(Full, match="storage"):
         asyncio.run(main())
+
+
+def test_what_is_kept_while_the_server_restarts_is_kept_once(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with marketplace("jetstream", tmp_path) as market:
+            party = await market.connect("UVA")
+            mine, log = party.store(bucket_of("UVA")), party.log("audit")
+            await market.server.kill()
+            writing = asyncio.gather(log.append("UVA.decision", {"n": 1}), mine.put("grant", {"n": 1}, revision=0))
+            await market.server.start()
+            await bounded("both kept", writing, within=20)
+            assert await log.read("UVA.>") == [{"n": 1}]
+            found = await mine.get("grant")
+            assert found
+            assert found.value == {"n": 1}
+
+    asyncio.run(main())
