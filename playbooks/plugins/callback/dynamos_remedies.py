@@ -15,9 +15,9 @@ description:
   - After a task that could not be done on a node, names node and task once more, and what to do about it.
 """
 KEY = (
-    "its key is another than the one that is known, and is not accepted. If the node was made anew, bring the testbed or "
-    "the stack up again, which writes the keys that are known; of a machine of your own, compare the key with that on "
-    "its console, then put it into known_hosts"
+    "its key is another than the one that is known, and is not accepted. If the node was made anew, bring the testbed "
+    "or the stack up again, which writes the keys that are known; of a machine of your own, compare the key with that "
+    "on its console, then put it into known_hosts"
 )
 SILENT = "it does not answer ssh: see whether it runs (dynamos testbed show, or its console), bring it up"
 FULL = "a disk of it is full: look at df -h there, and free some space"
