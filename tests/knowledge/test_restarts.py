@@ -262,7 +262,8 @@ def test_what_is_kept_while_the_server_restarts_is_kept_once(tmp_path: Path) -> 
             writing = asyncio.gather(log.append("UVA.decision", {"n": 1}), mine.put("grant", {"n": 1}, revision=0))
             await market.server.start()
             await bounded("both kept", writing, within=20)
-            assert await log.read("UVA.>") == [{"n": 1}]
+            reader = await market.connect("orchestrator")
+            assert await reader.log("audit").read("UVA.>") == [{"n": 1}]
             found = await mine.get("grant")
             assert found
             assert found.value == {"n": 1}
