@@ -24,7 +24,7 @@ def ask(number, begin):
     name, path, headers, body = asks[number % len(asks)]
     answer = {"number": number, "name": name, "at": begin, "status": 0, "state": "", "error": ""}
     answers.append(answer)
-    connection = http.client.HTTPConnection("127.0.0.1", 8080, timeout=90)
+    connection = http.client.HTTPConnection("127.0.0.1", 8080, timeout=300)
     try:
         connection.request("POST", path, json.dumps(body), headers)
         told = connection.getresponse()
