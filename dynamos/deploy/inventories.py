@@ -145,14 +145,15 @@ def live(state: Path, name: str | Path, *, overlay: str = "") -> Inventory:
 
 
 def from_outputs(outputs: Path, name: str | Path, control: Path, *, overlay: str = "") -> Inventory:
-    """Give the inventory of a stack, from the JSON of `pulumi stack output --json`: its `inventory` says which nodes
-    there are and how they are reached.
+    """Give the inventory of a stack, from the JSON of `pulumi stack output --json`: its `inventory` is the file that
+    says which nodes there are and how they are reached, or what is in it.
 
     Raises BadInput where the JSON is something else, NotFound where there is no such file.
     """
     try:
         told = json.loads(outputs.read_bytes())["inventory"]
-        everybody = (json.loads(told) if isinstance(told, str) else told)["all"]
+        told = Path(told).read_bytes() if isinstance(told, str) and told.startswith("/") else told
+        everybody = (json.loads(told) if isinstance(told, str | bytes) else told)["all"]
         shared = _connection(everybody.get("vars", {}))
         reached = [
             Reached(node, str(each["dynamos_site"]), {**shared, **_connection(each)})

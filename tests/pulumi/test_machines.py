@@ -1,5 +1,7 @@
 """Machines that exist are asked who they are, and one that cannot be trusted or reached is told by name."""
 
+import json
+
 import pytest
 
 from dynamos.deploy.pulumi.access import AccessProvider, MachineProvider
@@ -71,7 +73,8 @@ def test_ways_in_are_files_that_ssh_and_ansible_read(tmp_path):
     config = (tmp_path / "ssh_config").read_text()
     assert "Host m-1" in config
     assert "Port 2222" in config
-    assert f"-F {tmp_path / 'ssh_config'}" in (tmp_path / "inventory.json").read_text()
+    told = json.loads((tmp_path / "inventory.json").read_text())["all"]["vars"]
+    assert told["ansible_ssh_common_args"] == f'-F "{tmp_path / "ssh_config"}"'
     assert AccessProvider().read("access", outs).id == "access"
     AccessProvider().delete("access", outs)
     assert AccessProvider().read("access", outs).id == ""

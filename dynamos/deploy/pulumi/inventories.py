@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from dynamos.model.profiles import Profile
@@ -34,7 +35,13 @@ def inventory(profile: Profile) -> dict[str, Any]:
 
 def reached(inventory: dict[str, Any], config: str) -> dict[str, Any]:
     """Give the inventory with its nodes reached by ssh as the file `config` says."""
-    ways = {"ansible_ssh_common_args": f"-F {config}", "ansible_connection": "ssh", "ansible_host_key_checking": True}
+    ways = {
+        "ansible_ssh_common_args": f'-F "{config}"',
+        "ansible_connection": "ssh",
+        "ansible_host_key_checking": True,
+        # Two testbeds have nodes of the same names: a connection that is kept must be this one's.
+        "ansible_control_path_dir": f"~/.ansible/cp/{hashlib.sha256(config.encode()).hexdigest()[:12]}",
+    }
     everybody = inventory["all"]
     return {"all": {**everybody, "vars": {**everybody["vars"], **ways}}}
 

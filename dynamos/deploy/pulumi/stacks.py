@@ -25,8 +25,10 @@ from semver import VersionInfo
 from dynamos.deploy import places, profiles
 from dynamos.deploy.pulumi.engines import Engine, checkout, find_engine
 from dynamos.deploy.pulumi.steps import Listener, Step
+from dynamos.deploy.states import StateFolder
 from dynamos.kit.errors import BadInput, Conflict, DynamosError, JobFailed, NotFound, TimedOut
 from dynamos.testbed.locks import locked
+from dynamos.testbed.worlds import World
 
 Told = Callable[[Step], None]
 _LOCK_SECONDS = 1.0
@@ -102,11 +104,22 @@ class Stack:
             self._unlock(stack)
             options: dict[str, Any] = {"on_event": listener, "color": "never"}
             options |= {"suppress_outputs": True} if verb != "preview" else {}
+            options |= {"clear_pending_creates": True} if verb == "refresh" else {}
+            if verb == "up" and (stack.export_stack().deployment or {}).get("pending_operations"):
+                # What an engine that was killed had begun is looked at: it may be there, unknown to the state.
+                stack.refresh(clear_pending_creates=True, color="never", suppress_outputs=True)
             done = getattr(stack, verb)(**options)
             outputs = _plain(done.outputs) if verb == "up" else {}
             if verb == "destroy":
                 stack.workspace.remove_stack(name)
+                self._clear(name)
         return Outcome(name, listener.counts, tuple(listener.steps), outputs)
+
+    def _clear(self, name: str) -> None:
+        """End a world that no engine knows of: the one that made it was killed before it could note it."""
+        folder = StateFolder(self._state / name)
+        if not folder.is_held() and (world := World.find(folder.world)):
+            world.kill()
 
     def _checked(self) -> str:
         """Give the profile's name, once it is known to be right. Raises Mistakes."""
