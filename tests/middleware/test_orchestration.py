@@ -99,6 +99,22 @@ def test_through_a_third_party_one_failure_ends_the_others(tmp_path):
     run(tmp_path, play)
 
 
+def test_who_tells_only_what_another_did_to_it_does_not_silence_the_cause(tmp_path):
+    async def play(it: Orchestra):
+        it.agents["SURF"].outcome = it.agents["VU"].outcome = State.FAILED
+        it.agents["SURF"].error = {"code": "reader-gone", "message": "the step closed its input"}
+        it.agents["VU"].error = {"code": "not-arrow", "message": "no"}
+        await it.submit(request(**AGGREGATE))
+        it.release("SURF")
+        it.release("VU")
+        end = await it.end_of()
+        assert end.state == State.FAILED
+        assert end.error == {"code": "not-arrow", "message": "no"}
+        assert [ended.code for ended in it.agents["UVA"].ended] == ["ended"]
+
+    run(tmp_path, play)
+
+
 def test_a_party_that_will_not_start_ends_those_that_did(tmp_path):
     async def play(it: Orchestra):
         it.agents["SURF"].refuses = Refused("not with us")

@@ -19,7 +19,7 @@ from dynamos.middleware import telemetry
 from dynamos.middleware.identity import grants
 from dynamos.middleware.messages import EndPart, StartPart
 from dynamos.middleware.network.meetings import Meeting
-from dynamos.middleware.orchestrator.livejobs import LiveJob
+from dynamos.middleware.orchestrator.livejobs import LiveJob, is_consequence
 from dynamos.model.jobs import Grant, PartReport, State
 from dynamos.model.plans import REQUESTOR
 
@@ -30,6 +30,9 @@ GRACE_SECONDS = 15.0
 RETRY_SECONDS = 0.2
 AGAIN_SECONDS = 3.0
 """How long a start is tried again that nobody took, or whose answer was lost: a server of the bus may be restarted."""
+CAUSE_SECONDS = 1.0
+"""How long the others of a group go on where a part tells only what another's failure did to it: one of them is about
+to tell the cause, and who is ended first cannot."""
 SPENT = "grant-spent"
 
 
@@ -60,15 +63,16 @@ class Execution:
         """Give the report of every part of the group; what has not reported by the deadline is lost."""
         owed = {asyncio.ensure_future(asyncio.shield(self._live.owed(party))): party for party in group}
         end = asyncio.get_running_loop().time() + deadline + GRACE_SECONDS
-        pending, ended = set(owed), False
+        pending, failed, ended = set(owed), list[PartReport](), False
         while pending:
-            left = end - asyncio.get_running_loop().time()
+            waits_for_cause = bool(failed) and not ended
+            left = CAUSE_SECONDS if waits_for_cause else end - asyncio.get_running_loop().time()
             done, pending = await asyncio.wait(pending, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            if not done:
+            if not done and not waits_for_cause:
                 self._lose([owed[task] for task in pending])
                 continue
-            failed = [task.result() for task in done if task.result().state != State.SUCCEEDED]
-            if failed and not ended:
+            failed += [task.result() for task in done if task.result().state != State.SUCCEEDED]
+            if failed and not ended and (not done or not all(map(is_consequence, failed))):
                 ended = True
                 await self._end_others([owed[task] for task in pending], failed[0])
         return [self._live.owed(party).result() for party in group]

@@ -16,6 +16,11 @@ CONSEQUENCES = ("ended", "reader-gone", "peer-away", "stream-broke")
 """Codes that tell what another party's failure did to this one: not the cause that a requestor should see."""
 
 
+def is_consequence(report: PartReport) -> bool:
+    """Tell whether a failed part says no more than what another's failure did to it."""
+    return (report.error or {}).get("code") in CONSEQUENCES
+
+
 def components(plan: Plan) -> list[tuple[str, ...]]:
     """Group the parties whose parts exchange rows: a failure spreads within a group, and not beyond it."""
     group = {party: {party} for party in plan.parties}
@@ -69,7 +74,7 @@ class LiveJob:
         by_party = {report.party: report for report in reports}
         good = [all(by_party[party].state == State.SUCCEEDED for party in group) for group in groups]
         bad = [report for report in reports if report.state != State.SUCCEEDED]
-        causes = [report for report in bad if (report.error or {}).get("code") not in CONSEQUENCES]
+        causes = [report for report in bad if not is_consequence(report)]
         worst = next(iter([*causes, *bad]), None)
         if all(good):
             event = "succeed"
