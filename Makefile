@@ -22,7 +22,7 @@ test: $(READY) ## the project's behaviour, in minutes; networks of testbeds apar
 e2e: $(READY) ## what takes longer: every driver, whole testbeds, what must be shown of them; one after the other
 	@command -v pulumi >/dev/null || ! command -v go >/dev/null || $(MAKE) --no-print-directory pulumi \
 	    || echo "the Pulumi CLI could not be built: tests with it skip" >&2
-	$(BIN)/python -m pytest -m "e2e or testbed"
+	$(BIN)/python -m pytest --durations=25 -m "e2e or testbed"
 
 packages: $(READY) ## install the Debian packages that testbeds with networks need (as root; others are told which)
 	$(BIN)/dynamos doctor --fix
