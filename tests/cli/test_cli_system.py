@@ -101,7 +101,10 @@ def test_ctrl_c_while_it_starts_leaves_nothing(tmp_path):
     process = subprocess.Popen([*COMMAND, "up", "upstream"], env=environment, stderr=subprocess.PIPE)
     status = tmp_path / "upstream" / "status.json"
     until(lambda: status.exists() and json.loads(status.read_text())["units"])
+    supervisor = json.loads(status.read_text())["supervisor"]
+    os.kill(supervisor, signal.SIGSTOP)  # so that it is not ready before the signal comes
     process.send_signal(signal.SIGINT)
+    os.kill(supervisor, signal.SIGCONT)
     process.communicate(timeout=60)
     assert process.returncode == 130
     said = json.loads(status.read_text())
