@@ -47,7 +47,7 @@ def up(
     from dynamos.deploy.testbeds import bring_up
 
     path = profile_file(profile).resolve()
-    name = profiles.load(path).name
+    name = profiles.validate(path).profile.name
     folder = StateFolder((state / name).resolve())
     if dry_run:
         from dynamos.cli.reconciling import rehearse

@@ -210,40 +210,31 @@ def _machine_unit(profile: Profile, node: str) -> Iterator[dict[str, Any]]:
     names = [each.name for each in wanted(profile).of(Container).values() if each.node == node]
     if not names:
         return
-    folder = HOME / "units" / MACHINE
     config = {"folder": str(_machine(node)), "containers": names}
-    yield {
-        "name": MACHINE,
-        "role": "machine",
-        "user": "root",
-        "folder": str(folder),
-        "data": "",
-        "config": json.dumps(config, indent=2) + "\n",
-        "files": [],
-        "command": [str(PROGRAM / "python"), "-m", "dynamos.testbed.machines", str(folder / "config.json")],
-        "ready": _SAYS_ADDRESS,
-        "environment": {},
-        "jobs": False,
-        "rights": "all",
-        "pinned": True,
-    }
+    made = _own_unit(MACHINE, "machine", "root", "dynamos.testbed.machines", config)
+    yield {**made, "rights": "all", "pinned": True}
 
 
 def _gauges_unit(profile: Profile, node: str, beside: Iterable[Unit]) -> dict[str, Any]:
     """Give the unit that serves metrics of those beside it, on the node's loopback device."""
-    folder, own = HOME / "units" / GAUGES, user_of(GAUGES)
     doors = [DOOR for each in beside if isinstance(each.config, ApiConfig)]
     names = [*(each["name"] for each in _machine_unit(profile, node)), *(each.name for each in beside), *doors]
     config = {"units": names, "folder": str(HOME / "units"), "logs": str(LOGS), "port": GAUGES_PORT}
+    return _own_unit(GAUGES, "metrics", user_of(GAUGES), "dynamos.deploy.gauges", config)
+
+
+def _own_unit(name: str, role: str, user: str, module: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a unit that only nodes have, as the roles take it: a module that reads its configuration."""
+    folder = HOME / "units" / name
     return {
-        "name": GAUGES,
-        "role": "metrics",
-        "user": own,
+        "name": name,
+        "role": role,
+        "user": user,
         "folder": str(folder),
         "data": "",
         "config": json.dumps(config, indent=2) + "\n",
         "files": [],
-        "command": [str(PROGRAM / "python"), "-m", "dynamos.deploy.gauges", str(folder / "config.json")],
+        "command": [str(PROGRAM / "python"), "-m", module, str(folder / "config.json")],
         "ready": _SAYS_ADDRESS,
         "environment": {},
         "jobs": False,
@@ -280,23 +271,8 @@ def _made(profile: Profile, marketplace: Marketplace, unit: Unit) -> Iterator[di
 
 def _door(config: ApiConfig, user: str) -> dict[str, Any]:
     """Give the unit that keeps the API's socket while the API is restarted: it runs as the API's user."""
-    folder = HOME / "units" / DOOR
     door = {"name": DOOR, "host": LOOPBACK, "port": config.port}
-    return {
-        "name": DOOR,
-        "role": "door",
-        "user": user,
-        "folder": str(folder),
-        "data": "",
-        "config": json.dumps(door, indent=2) + "\n",
-        "files": [],
-        "command": [str(PROGRAM / "python"), "-m", "dynamos.kit.doors", str(folder / "config.json")],
-        "ready": _SAYS_ADDRESS,
-        "environment": {},
-        "jobs": False,
-        "rights": "",
-        "pinned": True,
-    }
+    return {**_own_unit(DOOR, "door", user, "dynamos.kit.doors", door), "pinned": True}
 
 
 def _unit(profile: Profile, marketplace: Marketplace, unit: Unit) -> dict[str, Any]:

@@ -96,6 +96,23 @@ def test_logs_of_a_unit_can_be_read(state, laptop):
     run(state, "logs", "united")
 
 
+def test_every_mistake_of_a_profile_is_told_with_its_line_before_anything_is_made(tmp_path):
+    path = tmp_path / "wrong.yaml"
+    path.write_text(
+        "name: wrong\nextends: three-sites\noverlay: {driver: vxlan, mtu: 9000}\n"
+        "links:\n  - {between: [amsterdam, paris], delay: 5ms}\n"
+    )
+    environment = {**os.environ, "DYNAMOS_STATE": str(tmp_path / "state"), "COLUMNS": "400"}
+    said = subprocess.run(
+        [*COMMAND, "up", path], capture_output=True, text=True, env=environment, timeout=60, check=False
+    )
+    assert said.returncode == 2
+    assert "wrong.yaml:3:26" in said.stderr
+    assert "'paris'" in said.stderr
+    assert "wrong.yaml:5:" in said.stderr
+    assert not (tmp_path / "state").exists()
+
+
 def test_ctrl_c_while_it_starts_leaves_nothing(tmp_path):
     environment = {**os.environ, "DYNAMOS_STATE": str(tmp_path)}
     process = subprocess.Popen([*COMMAND, "up", "upstream"], env=environment, stderr=subprocess.PIPE)

@@ -51,7 +51,7 @@ manager: {description: What runs them., type: str, returned: always}
 _LEAVE = 45
 """Seconds that a service may take to finish what it has begun; longer than the `drain` of its configuration."""
 _MARK = "dynamos.service revision="
-_UNIT = """[Unit]
+_HEAD = """[Unit]
 Description=DYNAMOS: {name}
 After=network-online.target
 Wants=network-online.target
@@ -59,31 +59,33 @@ StartLimitIntervalSec=0
 
 [Service]
 ExecStart={start}
-User={user}
-Group={user}
-Restart=always
+"""
+_RUN = """Restart=always
 KillMode=mixed
-TimeoutStopSec=45
+TimeoutStopSec={leave}
 RestartSec=1
 StandardOutput=append:{log}
 StandardError=append:{log}
 UMask=0022
-NoNewPrivileges={no_new_privileges}
-CapabilityBoundingSet={capabilities}
-AmbientCapabilities={capabilities}
+"""
+_UNIT = f"""{_HEAD}User={{user}}
+Group={{user}}
+{_RUN}NoNewPrivileges={{no_new_privileges}}
+CapabilityBoundingSet={{capabilities}}
+AmbientCapabilities={{capabilities}}
 ProtectSystem=strict
-ReadWritePaths={folder}
+ReadWritePaths={{folder}}
 ProtectHome=yes
 PrivateTmp=yes
-PrivateDevices={private_devices}
+PrivateDevices={{private_devices}}
 ProtectClock=yes
 ProtectHostname=yes
 ProtectKernelLogs=yes
 ProtectKernelModules=yes
-ProtectKernelTunables={protect_tunables}
-ProtectControlGroups={protect_groups}
+ProtectKernelTunables={{protect_tunables}}
+ProtectControlGroups={{protect_groups}}
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
-RestrictNamespaces={restrict_namespaces}
+RestrictNamespaces={{restrict_namespaces}}
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
 LockPersonality=yes
@@ -93,22 +95,7 @@ LimitNOFILE=65536
 [Install]
 WantedBy=multi-user.target
 """
-_ROOT_UNIT = """[Unit]
-Description=DYNAMOS: {name}
-After=network-online.target
-Wants=network-online.target
-StartLimitIntervalSec=0
-
-[Service]
-ExecStart={start}
-Restart=always
-KillMode=mixed
-TimeoutStopSec=45
-RestartSec=1
-StandardOutput=append:{log}
-StandardError=append:{log}
-UMask=0022
-ProtectHome=yes
+_ROOT_UNIT = f"""{_HEAD}{_RUN}ProtectHome=yes
 ProtectClock=yes
 ProtectKernelLogs=yes
 RestrictRealtime=yes
@@ -296,7 +283,7 @@ class Systemd(Manager):
             os.makedirs(os.path.dirname(log), mode=0o755, exist_ok=True)
         text = (_ROOT_UNIT if each.get("rights") == "all" else _UNIT).format(
             capabilities="CAP_SYS_ADMIN" if each.get("rights") == "sys_admin" else "",
-            name=each["name"], start=self.start(each["name"]), user=each["user"], log=log,
+            name=each["name"], start=self.start(each["name"]), user=each["user"], log=log, leave=_LEAVE,
             folder=os.path.dirname(each["command"][-1]),
             # Jobs of an agent live in namespaces of their own, with devices and settings as they make them.
             no_new_privileges="yes", restrict_namespaces="no" if jobs else "yes",
