@@ -108,7 +108,8 @@ def trace(
     if format is Format.JSON:
         print_json(found)
         return
-    from dynamos.cli.timelines import draw, spans_of
+    from dynamos.cli.timelines import draw
+    from dynamos.middleware.spans import spans_of
 
     spans = spans_of(found["spans"], record)
     if not spans:

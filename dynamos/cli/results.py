@@ -6,12 +6,11 @@ import json
 from collections.abc import Mapping
 from itertools import islice
 from typing import IO, Any
-from urllib.parse import quote
 
-from dynamos.cli.clients import Api
 from dynamos.cli.requests import ResultFormat
 from dynamos.cli.shows import console, note, print_reason, print_table
 from dynamos.kit.errors import BadInput
+from dynamos.middleware.clients import Api, result_path
 
 _ACCEPT = {"accept": "*/*"}
 
@@ -48,14 +47,9 @@ def tell_providers(job: Mapping[str, Any]) -> None:
             print_reason(console(error=True), reason)
 
 
-def path_of(job: str, result: Mapping[str, Any]) -> str:
-    """Give the path of one result."""
-    return f"/api/v1/jobs/{quote(job, safe='')}/result?name={quote(result['name'], safe='')}"
-
-
 def _table(api: Api, job: str, result: Mapping[str, Any], limit: int) -> None:
     """Print the first rows; the rest is not even fetched."""
-    with api.stream(f"{path_of(job, result)}&format=ndjson", headers=_ACCEPT) as answer:
+    with api.stream(f"{result_path(job, result)}&format=ndjson", headers=_ACCEPT) as answer:
         shown = [json.loads(line) for line in islice(answer.iter_lines(), limit)]
         total = int(answer.headers.get("dynamos-rows", len(shown)))
     head = _head(result)
@@ -68,11 +62,11 @@ def _table(api: Api, job: str, result: Mapping[str, Any], limit: int) -> None:
 
 
 def _rows(api: Api, job: str, result: Mapping[str, Any]) -> Any:
-    return api.call("GET", f"{path_of(job, result)}&format=json", headers=_ACCEPT).json()
+    return api.call("GET", f"{result_path(job, result)}&format=json", headers=_ACCEPT).json()
 
 
 def _copy(api: Api, job: str, result: Mapping[str, Any], form: ResultFormat, target: IO[bytes]) -> None:
-    with api.stream(f"{path_of(job, result)}&format={form}", headers=_ACCEPT) as answer:
+    with api.stream(f"{result_path(job, result)}&format={form}", headers=_ACCEPT) as answer:
         for piece in answer.iter_bytes():
             target.write(piece)
 

@@ -12,15 +12,15 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from dynamos.cli.clients import Api
-from dynamos.cli.results import path_of
 from dynamos.cli.shows import print_reason, styled, table
-from dynamos.cli.timelines import draw, spans_of
+from dynamos.cli.timelines import draw
 from dynamos.deploy.places import profile_file
 from dynamos.deploy.provisioning import CONFIG, token_for
 from dynamos.deploy.states import StateFolder, TestbedStatus
 from dynamos.deploy.testbeds import bring_up
 from dynamos.kit.errors import Broken, Refused, TimedOut
+from dynamos.middleware.clients import Api, result_path
+from dynamos.middleware.spans import spans_of
 
 ANN, SAM, NINA = "ann@safety-board.example", "sam@university.example", "nina@daily-news.example"
 AIRLINES = ("united", "jetblue", "delta")
@@ -162,7 +162,7 @@ class Story:
 
     def _rows(self, job: Mapping[str, Any], result: Mapping[str, Any]) -> list[dict[str, Any]]:
         with self._as(job["user"]) as api:
-            found: list[dict[str, Any]] = api.get(f"{path_of(job['id'], result)}&format=json")
+            found: list[dict[str, Any]] = api.get(f"{result_path(job['id'], result)}&format=json")
         return found
 
     def _sums(self, job: Mapping[str, Any], result: Mapping[str, Any]) -> Sums:

@@ -11,8 +11,8 @@ import typer
 from dynamos.kit.errors import BadInput, NotFound, Unavailable
 
 if TYPE_CHECKING:
-    from dynamos.cli.clients import Api
     from dynamos.deploy.states import StateFolder, TestbedStatus
+    from dynamos.middleware.clients import Api
     from dynamos.testbed.proofs.subjects import Subject
 
 STATE = ".dynamos"
@@ -84,7 +84,7 @@ def subject_of(state: Path, testbed: str) -> Subject:
 
 def api(state: Path, testbed: str, address: str, user: str) -> Api:
     """Give a client of the API that is meant, with the token that fits."""
-    from dynamos.cli.clients import Api
+    from dynamos.middleware.clients import Api
 
     if address:
         return Api(address, token=_token(user, None))

@@ -2,7 +2,8 @@ import io
 
 from rich.console import Console
 
-from dynamos.cli.timelines import Span, draw, spans_of
+from dynamos.cli.timelines import draw
+from dynamos.middleware.spans import Span, spans_of
 
 MS = 1_000_000
 

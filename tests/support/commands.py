@@ -9,7 +9,7 @@ from unittest import mock
 import httpx
 
 from dynamos.cli import main, targets
-from dynamos.cli.clients import Api
+from dynamos.middleware.clients import Api
 
 
 @dataclass

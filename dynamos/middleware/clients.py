@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
+from urllib.parse import quote
 
 from dynamos.kit.errors import Broken, DynamosError, TimedOut, Unavailable, revive
 from dynamos.kit.imports import leave_out_httpx_command
@@ -98,3 +99,8 @@ def problem(answer: httpx.Response) -> DynamosError:
 
 def _present(params: Mapping[str, Any] | None) -> dict[str, Any]:
     return {name: value for name, value in (params or {}).items() if value not in (None, "")}
+
+
+def result_path(job: str, result: Mapping[str, Any]) -> str:
+    """Give the path of one result of a job."""
+    return f"{BASE}/jobs/{quote(job, safe='')}/result?name={quote(result['name'], safe='')}"
