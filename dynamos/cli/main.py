@@ -24,7 +24,7 @@ app = typer.Typer(
 
 _GROUPS = (
     "testbeds", "reconciling", "requests", "jobs", "agreements", "chains", "tokens", "nodes", "links", "proofs",
-    "profiles", "stacks", "services", "demos",
+    "profiles", "stacks", "services", "experiments", "demos",
 )  # fmt: skip
 
 

@@ -118,11 +118,14 @@ def plan(
     everything = cells(factors)
     ranks = [[f.name for f in factors if f.changes == change] for change in CHANGES]
     trials: list[Trial] = []
+    warm: Cell = {}
     for repetition in range(1, repetitions + 1):
         for dear in _shuffled(dice, _grouped(everything, ranks[0])):
             ordered = [cell for group in _shuffled(dice, _grouped(dear, ranks[1])) for cell in _shuffled(dice, group)]
             ordered = _spread(ordered, baseline or {})
-            for cell in (ordered * warmups)[:warmups]:
+            cold = not trials or any(warm.get(name) != ordered[0].get(name) for name in ranks[0])
+            warm = ordered[0]
+            for cell in (ordered * warmups)[: warmups if cold else 0]:
                 trials.append(Trial(len(trials) + 1, repetition, cell, warmup=True))
             for cell in ordered:
                 trials.append(Trial(len(trials) + 1, repetition, cell, baseline=is_baseline(cell, baseline or {})))
