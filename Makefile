@@ -1,6 +1,6 @@
 # Every target does its own set-up from a clean checkout: a virtual environment made by uv, with every hash checked.
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e packages pulumi check bench fmt lock clean setup
+.PHONY: help demo test e2e soak packages pulumi check bench fmt lock clean setup
 
 PYTHON ?= python3
 WORKERS ?= auto
@@ -19,10 +19,13 @@ demo: $(READY) ## every idea of the system on this machine, with real data, chec
 test: $(READY) ## the project's behaviour, in minutes; networks of testbeds apart
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not e2e and not testbed"
 
-e2e: $(READY) ## what takes longer: every driver, whole testbeds, what must be shown of them; one after the other
+e2e: $(READY) ## what takes longer: real Pulumi and Ansible, every driver, quick experiments; one after the other
 	@command -v pulumi >/dev/null || ! command -v go >/dev/null || $(MAKE) --no-print-directory pulumi \
 	    || echo "the Pulumi CLI could not be built: tests with it skip" >&2
-	$(BIN)/python -m pytest --durations=25 -m "e2e or testbed"
+	$(BIN)/python -m pytest --durations=40 -m "(e2e or testbed) and not soak"
+
+soak: $(READY) ## the same at full scale, and often: whole testbeds of every driver, ten kills, fifty networks at once
+	$(BIN)/python -m pytest --durations=40 -m soak
 
 packages: $(READY) ## install the Debian packages that testbeds with networks need (as root; others are told which)
 	$(BIN)/dynamos doctor --fix

@@ -1,13 +1,15 @@
 """Who is there: each unit renews its own key; who does not renew it is gone.
 
-A bucket drops what is too old without telling anybody, so the view keeps the time of the last renewal itself.
+A bucket drops what is too old without telling anybody, so the view keeps the time of the last renewal itself. Time in
+which this process did not get to look, on a busy machine, counts against nobody: renewals may be waiting, unread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Generic, Self, TypeVar
@@ -86,11 +88,21 @@ class Presences(Generic[T]):
     The key is what the server lets only its owner write; do not trust a name inside the value.
     """
 
-    def __init__(self, store: Store, model: type[T], *, age: float = PRESENCE_AGE, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        model: type[T],
+        *,
+        age: float = PRESENCE_AGE,
+        clock: Clock | None = None,
+        awake: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._store = store
         self._model = model
         self._age = age
         self._clock = clock or SystemClock()
+        self._awake = awake
+        self._looked = awake()
         self._seen: dict[str, _Sight[T]] = {}
         self._listeners: set[asyncio.Queue[Item[T]]] = set()
         self._stack = AsyncExitStack()
@@ -115,9 +127,18 @@ class Presences(Generic[T]):
 
     def sweep(self) -> None:
         """Let go of who did not renew in time. Happens by itself several times in `age` seconds."""
+        self._forgive()
         now = self._clock.monotonic()
         for key in [key for key, sight in self._seen.items() if now - sight.at >= self._age]:
             self._gone(key, self._seen[key].revision)
+
+    def _forgive(self) -> None:
+        """Take the time in which we did not look from everybody's age."""
+        now, often = self._awake(), self._age / 10
+        missed, self._looked = now - self._looked - often, now
+        if missed > often:
+            for sight in self._seen.values():
+                sight.at += missed
 
     async def __aenter__(self) -> Self:
         entries = await self._stack.enter_async_context(self._store.watch())

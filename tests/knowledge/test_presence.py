@@ -157,3 +157,27 @@ def test_over_nats_a_crashed_party_goes_by_itself_and_comes_back(tmp_path: Path)
                 await seen(presences)
 
     asyncio.run(main())
+
+
+def test_time_in_which_nobody_looked_counts_against_nobody() -> None:
+    async def main() -> None:
+        clock = ManualClock()
+        cluster = MemoryCluster(["UVA", "VU"], clock)
+        uva, vu = (cluster.connect(name).store(PRESENCE) for name in ("UVA", "VU"))
+        await uva.put("UVA", {"instance": "1"})
+        await vu.put("VU", {"instance": "1"})
+        store = cluster.connect("orchestrator").store(PRESENCE)
+        async with Presences(store, Here, clock=clock, awake=clock.monotonic) as presences:
+            await seen(presences, "UVA", "VU")
+            clock.advance(60.0)  # of a machine that had other things to do
+            assert list(presences.online()) == ["UVA", "VU"]
+            await uva.put("UVA", {"instance": "1"})
+            for _ in range(20):
+                clock.advance(0.2)
+                if "VU" not in presences.online():
+                    break
+                await uva.put("UVA", {"instance": "1"})
+                await seen(presences, "UVA", "VU")
+            assert list(presences.online()) == ["UVA"]
+
+    asyncio.run(main())

@@ -10,12 +10,12 @@ import subprocess
 import pytest
 
 from support.ansible import BIN, PLAYBOOKS, ansible, bridged_world, recap
+from support.soaks import soaking
 from support.worlds import needs
 
 pytestmark = [pytest.mark.e2e, pytest.mark.testbed, pytest.mark.xdist_group("ansible")]
 PROFILE = PLAYBOOKS / "molecule" / "profile.yaml"
 SEED = 20261124
-KILLS = 10
 DEAF = r"""cd /usr/sbin && mv sshd sshd.away && printf '#!/bin/sh\nexec sleep 600\n' > sshd && chmod 755 sshd"""
 
 
@@ -28,7 +28,7 @@ def world(tmp_path_factory):
 
 
 def environment(world, profile=PROFILE, **more):
-    told = {"DYNAMOS_STATE": str(world.folder), "DYNAMOS_PROFILE": str(profile), "ANSIBLE_NOCOLOR": "1"}
+    told = {"DYNAMOS_CONTROLLER": str(world.folder), "DYNAMOS_PROFILE": str(profile), "ANSIBLE_NOCOLOR": "1"}
     return {**os.environ, **told, "ANSIBLE_LOCAL_TEMP": str(world.folder / "ansible"), **more}
 
 
@@ -67,16 +67,16 @@ def kill_at(world, task, late, *words):
         return True
 
 
-@pytest.fixture(scope="module")
-def finished(world, session_bundle):
-    """The nodes after ten runs that were killed at random moments, and one that was not."""
+@pytest.fixture(scope="module", params=[3, soaking(10)])
+def finished(request, world, session_bundle):
+    """The nodes after so many runs that were killed at random moments, and one that was not."""
     words = ("-e", f"dynamos_bundle={session_bundle}")
     count = tasks_of(world, *words)
     assert count > 30
-    chance = random.Random(SEED)
+    chance, kills = random.Random(SEED), request.param
     # Soon more often than late: most is made early, and each run begins with what the last one did. Tasks that are
     # skipped everywhere say nothing.
-    shares = [((number + chance.random()) / KILLS) ** 2 for number in range(KILLS)]
+    shares = [((number + chance.random()) / kills) ** 2 for number in range(kills)]
     moments = [(round(0.75 * count * share), chance.random()) for share in shares]
     killed = [kill_at(world, task, late, *words) for task, late in moments]
     assert not any(killed), "they were to be killed before they ended"

@@ -21,6 +21,7 @@ from dynamos.testbed.locks import locked
 from dynamos.testbed.plans import plan
 from dynamos.testbed.worlds import World
 from support.pulumi_stacks import TWO_SITES, Machine, provisioned
+from support.soaks import soaking
 from support.worlds import Held, machine_state, needs
 
 pytestmark = [pytest.mark.e2e, pytest.mark.testbed, pytest.mark.xdist_group("testbed")]
@@ -79,14 +80,15 @@ def test_a_testbed_is_made_changed_in_place_mended_and_gone(tmp_path, record_pro
     assert machine_state() == before
 
 
-def test_an_engine_that_was_killed_at_any_moment_is_gone_on_from(tmp_path, record_property):
-    """Ten times, at random moments over all of it: as everything is made, a link changed, a world mended."""
+@pytest.mark.parametrize("times", [3, soaking(10)])
+def test_an_engine_that_was_killed_at_any_moment_is_gone_on_from(tmp_path, record_property, times):
+    """At random moments over all of it: as everything is made, a link changed, a world mended."""
     with provisioned(tmp_path, "e2e-killed", TWO_SITES) as made:
         made.stack._open(made.name, new=True)
         began, killed = time.monotonic(), []
         made.pulumi("up", "--yes", "--skip-preview")
         lasts = time.monotonic() - began
-        for turn, what in random.sample([*enumerate(KILLED)], 10):
+        for turn, what in random.sample([*enumerate(KILLED)], times):
             words = []
             if what == "make":
                 made.forget()
@@ -108,7 +110,7 @@ def test_an_engine_that_was_killed_at_any_moment_is_gone_on_from(tmp_path, recor
                 told = str(made.stack.up())
             assert plan(made.wanted, made.look()) == (), (killed, told)
             assert made.known() == {tuple(key): item.as_json() for key, item in made.wanted.items.items()}, killed
-        assert len(killed) == 10
+        assert len(killed) == times
         assert not made.stack.preview().changed
 
         shutil.rmtree(made.stack.folder / ".pulumi")  # as if it was killed before it noted that there is a world

@@ -40,7 +40,7 @@ def ansible(
     program: str, *words: str, state: Path, profile: str, **options: object
 ) -> subprocess.CompletedProcess[str]:
     """Run one of Ansible's programs in the folder of the playbooks."""
-    env = {**os.environ, "DYNAMOS_STATE": str(state), "DYNAMOS_PROFILE": profile, "ANSIBLE_NOCOLOR": "1"}
+    env = {**os.environ, "DYNAMOS_CONTROLLER": str(state), "DYNAMOS_PROFILE": profile, "ANSIBLE_NOCOLOR": "1"}
     env["ANSIBLE_LOCAL_TEMP"] = str(state / "ansible")
     argv = [str(BIN / program), *words]
     return subprocess.run(

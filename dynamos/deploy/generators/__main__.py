@@ -39,4 +39,5 @@ def main(name: str, folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], Path(sys.argv[2])))
+    # All is written. Libraries may have threads at work still, which would be torn down under their feet.
+    os._exit(main(sys.argv[1], Path(sys.argv[2])))

@@ -26,11 +26,13 @@ options:
     required: true
     type: str
     env: [{name: DYNAMOS_PROFILE}]
-  state:
-    description: The state folder of a testbed that is up. With C(outputs), where the controller keeps its own state.
+  controller:
+    description:
+      - The controller's folder. It holds the authority, the issuer of tokens and what is collected.
+      - Without C(outputs) it is the state folder of a testbed that is up.
     required: true
     type: path
-    env: [{name: DYNAMOS_STATE}]
+    env: [{name: DYNAMOS_CONTROLLER}]
   outputs:
     description: A file with the outputs of a stack, from C(pulumi stack output --json).
     type: path
@@ -52,13 +54,13 @@ class InventoryModule(BaseInventoryPlugin):
     def parse(self, inventory, loader, path, cache=True):
         super().parse(inventory, loader, path, cache)
         self._read_config_data(path)
-        profile, state, outputs = (self.get_option(name) for name in ("profile", "state", "outputs"))
+        profile, controller, outputs = (self.get_option(name) for name in ("profile", "controller", "outputs"))
         try:
             overlay = self.get_option("overlay") or ""
             if outputs:
-                found = inventories.from_outputs(Path(outputs), profile, Path(state), overlay=overlay)
+                found = inventories.from_outputs(Path(outputs), profile, Path(controller), overlay=overlay)
             else:
-                found = inventories.live(Path(state), profile, overlay=overlay)
+                found = inventories.live(Path(controller), profile, overlay=overlay)
         except DynamosError as error:
             raise AnsibleParserError(str(error)) from None
         for name, value in found.shared.items():
