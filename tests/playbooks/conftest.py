@@ -21,7 +21,8 @@ def world(tmp_path_factory):
     """Three nodes on a bridge; its folder is the state of the controller, too."""
     needs("ssh", "sshd", "runsvdir", "curl", "ping")
     pytest.importorskip("ansible")
-    with bridged_world(tmp_path_factory.mktemp("site"), PROFILE) as made:
+    with bridged_world(tmp_path_factory.mktemp("site"), PROFILE) as made, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DYNAMOS_OVERLAY", "none")
         yield made
 
 

@@ -1,6 +1,7 @@
 """Another release, and other keys, under a load of five requests a second: none is lost, none refused."""
 
 import json
+import os
 import tarfile
 import zipfile
 from hashlib import sha256
@@ -155,3 +156,18 @@ def test_logs_and_the_audit_stream_are_collected_without_secrets(world, deployed
     assert "PRIVATE KEY" not in everything
     left = "ls /var/lib/dynamos/units/orchestrator/audit; ls /tmp | grep dynamos-collect"
     assert world.find_node("amsterdam-1").run(["sh", "-c", left], check=False).text == ""
+
+
+def test_another_driver_of_the_overlay_is_one_word(world, bundle, deployed, token):
+    """The last one: from here on the overlay of this place is another."""
+    os.environ["DYNAMOS_OVERLAY"] = "wireguard"
+    counts = play(world, "site.yml", "-e", f"dynamos_bundle={bundle}")
+    assert all(each["changed"] > 0 for each in counts.values())
+    play(world, "verify.yml")
+    code, told = api(world, token, "requestApproval", body_of("united", through=True))
+    assert (code, told["state"]) == (200, "succeeded"), told
+    tunnels = [node.run(["sh", "-c", "pgrep -f wireguard-go | wc -l"]).text.strip() for node in world.nodes()]
+    assert "0" not in tunnels
+    assert [counts["changed"] for counts in play(world, "site.yml", "-e", f"dynamos_bundle={bundle}").values()] == [
+        0
+    ] * 3
