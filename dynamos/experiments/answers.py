@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from dynamos.kit.errors import DynamosError, TimedOut
 from dynamos.middleware.clients import BASE, Api, result_path
@@ -70,15 +70,19 @@ class Answer:
 
 
 def ask(api: Callable[[], Api], body: Mapping[str, Any], *, keep: bool = True, within: float = 600.0) -> Answer:
-    """Send a request, wait for its end and read its results. A refusal or failure is an answer too, with its error."""
-    began, clock = time.time(), time.perf_counter()
+    """Send a request, wait for its end and read its results. A refusal or failure is an answer too, with its error.
+
+    What is made beforehand (a token, a client, an engine to hash with) is not in its seconds; hashing the rows is.
+    """
     job: Mapping[str, Any] = {}
     results: list[Result] = []
     first: float | None = None
     error: DynamosError | None = None
     ended = 0.0
+    began, clock = time.time(), time.perf_counter()
     try:
-        with api() as client:
+        with api() as client, _Digest() as digest:
+            began, clock = time.time(), time.perf_counter()
             headers = {"accept": "application/json"}
             answer = client.call(
                 "POST", f"{BASE}/jobs", body=dict(body), params={"wait": "true"}, headers=headers, within=within
@@ -87,7 +91,7 @@ def ask(api: Callable[[], Api], body: Mapping[str, Any], *, keep: bool = True, w
             for told in job.get("results", ()):
                 if told["status"] == "complete":
                     with client.stream(f"{result_path(job['id'], told)}&format=arrow", headers=_ARROW) as stream:
-                        result, at = _read(told, stream.iter_raw(), keep=keep)
+                        result, at = _read(told, stream.iter_raw(), digest, keep=keep)
                     first = first if first is not None else at - clock
                     results.append(result)
     except DynamosError as failure:
@@ -117,14 +121,28 @@ def digest_of(table: pa.Table) -> int:
 
     Columns are taken by name, so that their order does not matter either.
     """
-    import duckdb  # noqa: PLC0415  heavy
+    with _Digest() as digest:
+        return digest.of(table)
 
-    names = ", ".join(f'"{name}"' for name in sorted(table.column_names))
-    with duckdb.connect() as engine:
-        engine.register("rows", table)
+
+class _Digest:
+    """Hashes rows, with an engine that is made once."""
+
+    def __enter__(self) -> Self:
+        import duckdb  # noqa: PLC0415  heavy
+
+        self._engine = duckdb.connect()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._engine.close()
+
+    def of(self, table: pa.Table) -> int:
+        names = ", ".join(f'"{name}"' for name in sorted(table.column_names))
+        self._engine.register("rows", table)
         statement = f"SELECT coalesce(sum(hash(row({names}))::HUGEINT), 0) FROM rows"  # noqa: S608  names of columns
-        (found,) = engine.execute(statement).fetchone() or (0,)
-    return int(found) % _WIDTH
+        ((found,),) = self._engine.execute(statement).fetchall()
+        return int(found) % _WIDTH
 
 
 class _Pieces:
@@ -157,7 +175,7 @@ class _Pieces:
         self.closed = True
 
 
-def _read(told: Mapping[str, Any], pieces: Iterator[bytes], *, keep: bool) -> tuple[Result, float]:
+def _read(told: Mapping[str, Any], pieces: Iterator[bytes], digest: _Digest, *, keep: bool) -> tuple[Result, float]:
     """Read a result to its end, batch by batch, and give it with the moment of its first batch."""
     import pyarrow as pa  # noqa: PLC0415  heavy
 
@@ -167,11 +185,11 @@ def _read(told: Mapping[str, Any], pieces: Iterator[bytes], *, keep: bool) -> tu
         for batch in reader:
             first = first or time.perf_counter()
             rows += batch.num_rows
-            total += digest_of(pa.Table.from_batches([batch]))
+            total += digest.of(pa.Table.from_batches([batch]))
             if keep:
                 kept.append(batch)
         table = pa.Table.from_batches(kept, schema=reader.schema) if keep else None
     source.read()
     names = tuple(told.get("providers") or ())
-    digest = f"{total % _WIDTH:016x}"
-    return Result(told["name"], told["party"], names, rows, source.bytes, digest, table), first or time.perf_counter()
+    seal = f"{total % _WIDTH:016x}"
+    return Result(told["name"], told["party"], names, rows, source.bytes, seal, table), first or time.perf_counter()
