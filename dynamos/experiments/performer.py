@@ -26,7 +26,7 @@ from dynamos.experiments.answers import Answer
 from dynamos.experiments.beds import Bed, Skipped
 from dynamos.experiments.designs import Trial
 from dynamos.experiments.measures import Reading, readings
-from dynamos.experiments.records import Record, Stage, Status
+from dynamos.experiments.records import Record, Request, Stage, Status
 from dynamos.experiments.scripts import Experiment, levels_for, load
 from dynamos.kit.errors import Broken, DynamosError, JobFailed
 
@@ -99,7 +99,8 @@ class Performer:
                     Status.FAILED,
                     JobFailed(f"the trial left processes behind: {names}", hint=hint).as_dict(),
                 )
-            stages, jobs = _stages(bed) if bed else ((), ())
+            asked = list(bed.answers) if bed else []
+            stages = [stage for number, answer in enumerate(asked) if bed for stage in _traced(bed, number, answer)]
         return Record(
             number=trial.number,
             repetition=trial.repetition,
@@ -109,8 +110,9 @@ class Performer:
             status=status,
             measures=found,
             samples=bed.samples if bed else {},
-            stages=stages,
-            jobs=jobs,
+            requests=tuple(_told(number, answer) for number, answer in enumerate(asked)),
+            stages=tuple(stages),
+            jobs=tuple(str(answer.job["id"]) for answer in asked if answer.job.get("id")),
             error=error,
             began=began,
             seconds=seconds,
@@ -137,15 +139,27 @@ def told_of(error: BaseException, script: Path) -> DynamosError:
     return Broken(f"{type(error).__name__}: {error}", where=where, code="trial-raised")
 
 
-def _stages(bed: Bed) -> tuple[tuple[Stage, ...], tuple[str, ...]]:
-    """Give the stages of every request that was answered, as its trace tells them, and the names of the jobs."""
-    asked = [answer for answer in bed.answers if answer.job.get("id")]
-    found = tuple(stage for number, answer in enumerate(asked) for stage in _traced(bed, number, answer))
-    return found, tuple(str(answer.job["id"]) for answer in asked)
+def _told(number: int, answer: Answer) -> Request:
+    """Give what is kept of one request."""
+    return Request(
+        number=number,
+        job=str(answer.job.get("id") or ""),
+        error=answer.error.as_dict()["code"] if answer.error else None,
+        revision=str((answer.job.get("decision") or {}).get("revision", "")),
+        results=len(answer.results),
+        rows=answer.rows,
+        bytes=sum(result.bytes for result in answer.results),
+        rows_digest=answer.digest,
+        job_seconds=answer.job_seconds,
+        first_batch=answer.first_batch,
+        seconds=answer.seconds,
+    )
 
 
 def _traced(bed: Bed, number: int, answer: Answer) -> list[Stage]:
     """Give the stages of one request; none where there is no trace of it."""
+    if not answer.job.get("id"):
+        return []
     try:
         spans = answers.trace(partial(bed.api, str(answer.job.get("user", ""))), answer.job)
     except DynamosError:

@@ -14,6 +14,11 @@ from dynamos.experiments.factors import Level
 from dynamos.experiments.measures import Reading
 from dynamos.model.values import Value
 
+COLUMNS = (
+    "trial", "repetition", "warmup", "baseline", "status", "reason", "code", "seconds", "began", "testbed",
+)  # fmt: skip
+"""What every row tells of its trial beside factors and measures, which cannot have these names."""
+
 
 class Status(StrEnum):
     """What became of a trial."""
@@ -33,6 +38,23 @@ class Stage(Value):
     start: float
     seconds: float
     depth: int = 0
+
+
+class Request(Value):
+    """One request as it went: its job, what came back, and seconds from when it was sent. `error` is the kind of what
+    went wrong, `revision` that of the policy which decided, `rows_digest` the same for the same rows in any order."""
+
+    number: int
+    job: str = ""
+    error: str | None = None
+    revision: str = ""
+    results: int = 0
+    rows: int = 0
+    bytes: int = 0
+    rows_digest: str = ""
+    job_seconds: float
+    first_batch: float | None = None
+    seconds: float
 
 
 class Usage(Value):
@@ -55,6 +77,7 @@ class Record(Value):
     status: Status
     measures: dict[str, Reading] = Field(default_factory=dict)
     samples: dict[str, list[float]] = Field(default_factory=dict)
+    requests: tuple[Request, ...] = ()
     stages: tuple[Stage, ...] = ()
     usage: tuple[Usage, ...] = ()
     jobs: tuple[str, ...] = ()
@@ -74,16 +97,19 @@ class Record(Value):
         return Trial(self.number, self.repetition, self.cell, self.warmup, self.baseline)
 
     def row(self) -> Mapping[str, Any]:
-        """Give it as one flat row: factors, measures, and how it ended."""
+        """Give it as one flat row: factors, measures, and how it ended. What is absent is None or not there."""
         told = self.error or {}
         return {
-            "trial": self.number,
-            "repetition": self.repetition,
-            "baseline": self.baseline,
-            "status": str(self.status),
             **self.cell,
             **self.measures,
-            "reason": str(told.get("message", "")),
+            "trial": self.number,
+            "repetition": self.repetition,
+            "warmup": self.warmup,
+            "baseline": self.baseline,
+            "status": str(self.status),
+            "reason": told.get("message"),
+            "code": told.get("code"),
             "seconds": self.seconds,
-            "began": self.began.isoformat(),
+            "began": self.began,
+            "testbed": self.testbed or None,
         }

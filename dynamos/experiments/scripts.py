@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
 
 from dynamos.experiments.factors import CHANGES, Cell, Change, Factor, Level
 from dynamos.experiments.measures import Measure
+from dynamos.experiments.records import COLUMNS
 from dynamos.kit.errors import BadInput, Mistake, Mistakes, NotFound
 from dynamos.kit.words import suggest
 from dynamos.model.profiles import Profile
@@ -130,6 +131,10 @@ class Experiment:
         for kind, names in (("factor", factors), ("measure", measures)):
             twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
             found += [(f"the {kind} {name!r} is declared twice", "") for name in twice]
+        both = [name for name in factors if name in measures]
+        found += [(f"{name!r} is both a factor and a measure", "call one otherwise") for name in both]
+        taken = [name for name in (*factors, *measures) if name in COLUMNS]
+        found += [(f"{name!r} is a column of every table of trials", "call it otherwise") for name in taken]
         if not self.measures:
             found.append(("it measures nothing", 'measures=[Measure("total", "s")]'))
         if self.body is None:

@@ -1,93 +1,109 @@
-"""Tables: a run's trials as one tidy table, and what is behind them: raw samples, stages of requests, processes."""
+"""Tables: a run's trials as one tidy table, and what is behind them: requests, stages, raw samples, processes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-from pyarrow import csv, parquet
+from pyarrow import compute, csv, parquet
 
+from dynamos.deploy.states import explained
+from dynamos.experiments import columns
+from dynamos.experiments.columns import Column
+from dynamos.experiments.factors import written
 from dynamos.experiments.records import Record
-from dynamos.experiments.runs import Run
+from dynamos.experiments.runs import Run, write_whole
 from dynamos.experiments.scripts import Experiment
 
-NAMES = ("trials", "samples", "stages", "usage")
-_KINDS = {"word": pa.string(), "truth": pa.bool_()}
+DICTIONARY = "columns.json"
+
+Rows = Callable[[Record], Iterable[Mapping[str, Any]]]
 
 
 def write(run: Run, experiment: Experiment) -> None:
-    """Write every table of the run as Parquet and CSV, replacing what is there."""
-    records = run.records()
-    made = {
-        "trials": _trials(records, experiment),
-        "samples": _long(
-            records, lambda r: ({"measure": n, "value": v} for n, vs in r.samples.items() for v in vs), _SAMPLES
-        ),
-        "stages": _long(records, lambda r: (stage.model_dump() for stage in r.stages), _STAGES),
-        "usage": _long(records, lambda r: (used.model_dump() for used in r.usage), _USAGE),
-    }
+    """Write every table of the run as Parquet and CSV, and the dictionary of their columns, replacing what is there.
+
+    Each file is there whole, as before or not at all. Raises Full where there is no room, Mistakes where records are
+    damaged.
+    """
+    made = tables(run.records(), experiment, about={"experiment": experiment.name, "plan": run.plan.digest})
+    files: dict[str, bytes] = {}
     for name, table in made.items():
-        for suffix, keep in ((".parquet", parquet.write_table), (".csv", csv.write_csv)):
-            _whole(run.folder / f"{name}{suffix}", table, keep)
+        files |= {f"{name}.parquet": _parquet(table), f"{name}.csv": _csv(table)}
+    files[DICTIONARY] = json.dumps(columns.dictionary(experiment), indent=1, ensure_ascii=False).encode()
+    for name, content in files.items():
+        with explained(run.folder / name):
+            write_whole(run.folder / name, content)
 
 
-_SAMPLES = {"measure": pa.string(), "value": pa.float64()}
-_STAGES = {
-    "request": pa.int64(), "name": pa.string(), "unit": pa.string(), "party": pa.string(), "start": pa.float64(),
-    "seconds": pa.float64(), "depth": pa.int64(),
-}  # fmt: skip
-_USAGE = {"process": pa.string(), "party": pa.string(), "cpu": pa.float64(), "peak": pa.int64()}
+def tables(
+    records: Sequence[Record], experiment: Experiment, *, about: Mapping[str, str] | None = None
+) -> dict[str, pa.Table]:
+    """Give every table of these records by its name, with titles and units as metadata of its columns."""
+    return {
+        name: _table([row for record in records for row in _ROWS[name](record)], of, about or {})
+        for name, of in columns.of(experiment).items()
+    }
 
 
-def _trials(records: Sequence[Record], experiment: Experiment) -> pa.Table:
-    """One row a trial: where it stands, its factors, its measures in their units, and how it ended."""
-    fields = [
-        ("trial", pa.int64()),
-        ("repetition", pa.int64()),
-        ("warmup", pa.bool_()),
-        ("baseline", pa.bool_()),
-        ("status", pa.string()),
-    ]
-    fields += [(factor.name, _type_of(factor.all)) for factor in experiment.factors]
-    fields += [(measure.name, _KINDS.get(measure.kind, pa.float64())) for measure in experiment.measures]
-    fields += [("reason", pa.string()), ("seconds", pa.float64()), ("began", pa.string()), ("testbed", pa.string())]
-    schema = pa.schema(fields)
-    units = {measure.name: measure.unit for measure in experiment.measures}
-    units |= {factor.name: factor.unit for factor in experiment.factors if factor.unit}
-    rows = [{"warmup": record.warmup, "testbed": record.testbed, **record.row()} for record in records]
-    columns = [pa.array([_fit(row.get(field.name), field.type) for row in rows], field.type) for field in schema]
-    schema = pa.schema([
-        field.with_metadata({"unit": units[field.name]}) if field.name in units else field for field in schema
-    ])  # fmt: skip
-    return pa.Table.from_arrays(columns, schema=schema)
+def _requests(record: Record) -> Iterable[Mapping[str, Any]]:
+    return ({"request": each.number, **each.model_dump()} for each in record.requests)
 
 
-def _long(records: Sequence[Record], rows_of: Any, fields: Mapping[str, pa.DataType]) -> pa.Table:
-    """One row a reading, with the trial that it belongs to."""
-    schema = pa.schema([("trial", pa.int64()), ("warmup", pa.bool_()), *fields.items()])
-    rows = [{"trial": record.number, "warmup": record.warmup, **row} for record in records for row in rows_of(record)]
-    return pa.Table.from_pylist(rows, schema=schema)
+def _samples(record: Record) -> Iterable[Mapping[str, Any]]:
+    return ({"measure": name, "value": value} for name, values in record.samples.items() for value in values)
 
 
-def _type_of(levels: Sequence[object]) -> pa.DataType:
-    if all(isinstance(level, bool) for level in levels):
-        return pa.bool_()
-    if all(isinstance(level, int) and not isinstance(level, bool) for level in levels):
-        return pa.int64()
-    if all(isinstance(level, int | float) and not isinstance(level, bool) for level in levels):
-        return pa.float64()
-    return pa.string()
+def _stages(record: Record) -> Iterable[Mapping[str, Any]]:
+    return (stage.model_dump() for stage in record.stages)
 
 
-def _fit(value: Any, kind: pa.DataType) -> Any:
+def _usage(record: Record) -> Iterable[Mapping[str, Any]]:
+    return (used.model_dump() for used in record.usage)
+
+
+def _of_trial(rows: Rows) -> Rows:
+    """Give the rows with the trial that each belongs to."""
+    return lambda record: ({**row, "trial": record.number, "warmup": record.warmup} for row in rows(record))
+
+
+_ROWS: Mapping[str, Rows] = {
+    "trials": lambda record: (record.row(),),
+    "requests": _of_trial(_requests),
+    "stages": _of_trial(_stages),
+    "samples": _of_trial(_samples),
+    "usage": _of_trial(_usage),
+}
+
+
+def _table(rows: Sequence[Mapping[str, Any]], of: Sequence[Column], about: Mapping[str, str]) -> pa.Table:
+    arrays = [pa.array([_fit(row.get(column.name), column) for row in rows], column.type) for column in of]
+    return pa.Table.from_arrays(arrays, schema=columns.schema(of, about))
+
+
+def _fit(value: Any, column: Column) -> Any:
+    """Give a value as its column holds it: levels of different kinds as text, every number as one type."""
     if value is None:
         return None
-    return str(value) if kind == pa.string() else float(value) if kind == pa.float64() else value
+    if column.type == columns.TEXT:
+        return written(value)
+    return float(value) if column.type == columns.NUMBER else value
 
 
-def _whole(path: Path, table: pa.Table, keep: Any) -> None:
-    half = path.with_name(f".{path.name}")
-    keep(table, half)
-    half.replace(path)
+def _parquet(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    parquet.write_table(table, sink)
+    return bytes(sink.getvalue())
+
+
+def _csv(table: pa.Table) -> bytes:
+    """Give the table as CSV: text in quotes, so that an empty one differs from an absent one; moments in ISO 8601."""
+    for at, field in enumerate(table.schema):
+        if field.type == columns.MOMENT:
+            naive = compute.cast(table.column(at), pa.timestamp("us"))
+            table = table.set_column(at, field.name, compute.strftime(naive, format="%Y-%m-%dT%H:%M:%SZ"))
+    sink = pa.BufferOutputStream()
+    csv.write_csv(table, sink)
+    return bytes(sink.getvalue())
