@@ -14,6 +14,7 @@ from rich.text import Text
 
 from dynamos.cli.shows import print_reason, styled, table
 from dynamos.cli.timelines import draw
+from dynamos.deploy import profiles
 from dynamos.deploy.places import profile_file
 from dynamos.deploy.provisioning import CONFIG, token_for
 from dynamos.deploy.states import StateFolder, TestbedStatus
@@ -34,36 +35,59 @@ Sums = dict[str, int]
 
 
 class Story:
-    """Brings the testbed up and goes through the steps. Raises Broken where a result is not right."""
+    """Brings the testbed of a profile up and goes through the steps. Raises Broken where a result is not right."""
 
-    def __init__(self, root: Path, out: Console) -> None:
+    def __init__(self, root: Path, profile: str, out: Console) -> None:
         self._folder = StateFolder(root)
+        self._profile = profile
         self._out = out
         self._number = 0
         self._asked: list[float] = []
         self._api = ""
+        self._ready = 0.0
 
     def tell(self) -> None:
         """Tell the whole story."""
         status = self._begin()
-        self._api = status.api
+        self._api, self._ready = status.api, status.ready_seconds or 0.0
+        if self._folder.world.exists():
+            self._networks()
         at_home = self._compute_to_data()
         job, together = self._through_third_party()
         self._refusal()
         self._anonymisation()
         self._timeline(job)
         self._proof(at_home, together)
+
+    def end(self) -> None:
+        """Say what it came to."""
         many, took = len(self._asked), sum(self._asked)
-        self._out.print(
-            f"\n{many} requests in {took:.1f} s; started in {status.ready_seconds:.1f} s. All of it checked."
-        )
+        self._out.print(f"\n{many} requests in {took:.1f} s; started in {self._ready:.1f} s. All of it checked.")
 
     def _begin(self) -> TestbedStatus:
         self._out.print(Text("DYNAMOS: airlines share what makes flying safer, and give nothing away", style="bold"))
-        status = bring_up(self._folder, profile_file("laptop"))
+        status = bring_up(self._folder, profile_file(self._profile))
         parties = [unit.name for unit in status.units if unit.role == "agent"]
         self._out.print(f"{len(parties)} parties, each with its own agent, keys and data: {', '.join(parties)}")
         return status
+
+    def _networks(self) -> None:
+        from dynamos.testbed.efforts import QUICK  # Linux only
+        from dynamos.testbed.proofs.subjects import Subject, measured, prove_isolation
+
+        self._step("The networks are what the file says", "Three sites, and the delays between them, on this machine.")
+        subject = Subject.find(profiles.load(self._profile), self._folder.world)
+        links = measured(subject, effort=QUICK)
+        links.require()
+        rows = [
+            [f"{pair.source} → {pair.destination}", _ms(pair.declared.delay), styled(_ms(pair.measured.delay), "green")]
+            for pair in links.pairs
+        ]
+        self._out.print(table(("one way", "declared", "measured"), rows))
+        isolation = prove_isolation(subject)
+        isolation.check()
+        tries = len(isolation.cells)
+        self._out.print(f"Who reaches whom before, during and after a job: {tries} tries, each as policy says.")
 
     def _compute_to_data(self) -> dict[str, Sums]:
         self._step("The algorithm goes to the data (computeToData)", "No flight leaves its airline.")
@@ -133,6 +157,33 @@ class Story:
             )
             rows.append([airport, homes, together[airport], wanted, styled("equal", "green")])
         self._out.print(table(("airport", "computeToData", "dataThroughTtp", "plain DuckDB", ""), rows))
+
+    def experiment(self, name: str, profile: str, runs: Path, state: Path) -> Path:
+        """Run an experiment quickly, on a testbed of its own, and give the path of its report."""
+        from dynamos.cli.experiments import script_file
+        from dynamos.experiments import choices, finishing
+        from dynamos.experiments.claims import settle
+        from dynamos.experiments.outcomes import Outcomes
+        from dynamos.experiments.sweeps import Sweep
+        from dynamos.experiments.venues import Local
+
+        prepared = choices.prepare(script_file(name), choices.Choices(quick=True, profile=profile, seed=1))
+        self._step("An experiment", prepared.experiment.question)
+        self._out.print(styled(f"$ dynamos experiment run {name} --quick --profile {profile}", "dim"))
+        run = choices.start(runs, prepared)
+        Sweep(run, prepared, Local(state / "demo" / "experiment", prepared.experiment.needs)).go()
+        outcomes = Outcomes.of(run.records())
+        rows = []
+        for claim in prepared.experiment.claims:
+            held, shown = settle(claim, outcomes)
+            _expect(held is not False, claim.words, shown)
+            rows.append(
+                [claim.words, styled("holds" if held else "cannot be told", "green" if held else "yellow"), shown]
+            )
+        _expect(bool(outcomes.done), "trials that come to their end", [record.error for record in outcomes.failed])
+        self._out.print(table(("claim", "", "by"), rows))
+        self._out.print(f"{len(outcomes.done)} trials in random order; the report is the last line.")
+        return finishing.finish(run, prepared.experiment)
 
     # asking
 
@@ -226,6 +277,10 @@ def _view(files: Sequence[str]) -> str:
 
 def _complete(job: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [each for each in job["results"] if each["status"] == "complete"]
+
+
+def _ms(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds * 1e3:.1f} ms"
 
 
 def _delay(row: Mapping[str, Any]) -> int:

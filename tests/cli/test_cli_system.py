@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -153,7 +154,8 @@ def test_down_stops_everything_and_purge_forgets_it(state, laptop):
 
 
 def test_the_demo_ends_well_and_leaves_no_testbed(tmp_path):
-    said = run(tmp_path, "demo")
+    said = run(tmp_path, "demo", "--profile", "laptop", "--runs", str(tmp_path / "runs"))
     assert said.stdout.count("equal") == 3
     assert "All of it checked." in said.stdout
     assert not (tmp_path / "demo" / "laptop").exists()
+    assert pathlib.Path(said.stdout.splitlines()[-1]).is_file()
