@@ -15,7 +15,7 @@ def picture(spans, *, width=80, encoding="utf-8"):
     return file.read().splitlines()
 
 
-def record(span, parent, unit, name, start, end, status="ok"):  # noqa: PLR0917
+def record(span, parent, unit, name, start, end, status="ok"):
     return {
         "span": span, "parent": parent, "unit": unit, "name": name, "start_ns": start * MS, "end_ns": end * MS,
         "status": status,
