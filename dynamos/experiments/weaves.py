@@ -6,20 +6,25 @@ one with driver `none` and scope `request`: nobody is in a network, and containe
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from dynamos.kit.errors import Unavailable
 from dynamos.model.networks import Group, Overlay
 from dynamos.model.profiles import Profile
 from dynamos.testbed import items
 from dynamos.testbed.containers import Container
+from dynamos.testbed.edges import PORT, TABLE, Rules, Ways
 from dynamos.testbed.nodes import Node
 from dynamos.testbed.overlays import networks
-from dynamos.testbed.overlays.drivers import Driver, Member, Network
+from dynamos.testbed.overlays.drivers import Member, Network
 from dynamos.testbed.overlays.registry import driver
+from dynamos.testbed.proofs.isolation import isolation
+from dynamos.testbed.proofs.matrices import Matrix
+from dynamos.testbed.proofs.policies import Edge
 from dynamos.testbed.proofs.programs import together
 from dynamos.testbed.proofs.subjects import Subject
 from dynamos.testbed.scopes import job_overlay
@@ -27,6 +32,10 @@ from dynamos.testbed.wanted import wanted
 
 BARE = Overlay(driver="none", scope="request")
 """The overlay of a testbed on which trials lay their own."""
+
+
+Edges = Iterable[tuple[str, str]]
+"""Who sends to whom, by party."""
 
 
 @dataclass(slots=True)
@@ -42,6 +51,8 @@ class Weave:
     reach: float
     removal: float = 0.0
     """How long it took to take it away, and to see that nothing is left; once that is done."""
+    _rules: dict[str, Rules] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def setup(self) -> float:
@@ -55,6 +66,19 @@ class Weave:
         host = self.members[party].container
         assert isinstance(host, Container)
         return host
+
+    def close_ways(self) -> None:
+        """Let nothing through between the members but probes, as DYNAMOS does until a part is granted."""
+        self._rules = {party: Rules(self.host(party)) for party in self.members}
+        together(Rules.lay, self._rules.values())
+
+    def open_ways(self, job: str, edges: Edges) -> None:
+        """Open the ways that a job's edges need, at both of their ends, once they were closed."""
+        with self._lock:
+            for party in dict.fromkeys(party for edge in edges for party in edge):
+                senders = frozenset(self.address(source) for source, target in edges if target == party)
+                receivers = frozenset(self.address(target) for source, target in edges if source == party)
+                self._rules[party].open(job, Ways(senders, receivers))
 
 
 def bare(profile: Profile, *, delays: bool = True) -> Profile:
@@ -107,14 +131,32 @@ def laid(subject: Subject, overlay: items.Overlay, *, mtu: int = 0, within: floa
             yield weave
         finally:
             began = time.perf_counter()
-            _take_down(network, members, made)
+            networks.take_down(network, members, made)
     finally:
         together(Container.destroy, [box for box in boxes if box.name not in known])
+        together(_without_rules, [box for box in boxes if box.name in known])
     weave.removal = time.perf_counter() - began
 
 
-def _take_down(network: Network, members: Sequence[Member], made: Driver) -> None:
-    networks.take_down(network, members, made)
+def proved(
+    subject: Subject, weaves: Sequence[Weave], edges: Mapping[str, Edges], *, patience: float | None = None
+) -> Matrix:
+    """Try who reaches whom while these overlays are there, with the ways of `edges` (by overlay) open in them. What is
+    not tried: sites' own addresses, which no overlay is about."""
+    live = [weave.overlay for weave in weaves]
+    open_ways = {
+        weave.overlay.name: tuple(
+            Edge(weave.members[source].container.name, weave.members[target].container.name, PORT)
+            for source, target in edges.get(weave.overlay.name, ())
+        )
+        for weave in weaves
+    }
+    situation = replace(subject.situation(live, (), open_ways), places={}, outsiders=())
+    return isolation(situation, subject.hosts(), patience=patience or subject.patience)
+
+
+def _without_rules(box: Container) -> None:
+    box.run(["nft", "delete", "table", "inet", TABLE], check=False)
 
 
 def _shaped(subject: Subject, name: str, scope: str, groups: Mapping[str, Sequence[str]]) -> Profile:
