@@ -36,7 +36,7 @@ def up(
     state: StateOption = Path(targets.STATE),
 ) -> None:
     """Make the testbed that a profile describes, or what differs from it. Where nothing does, it does nothing."""
-    done = _stack(profile, state).up(_progress())
+    done = stack_of(profile, state).up(_progress())
     _say(done, format, "is as its profile says")
 
 
@@ -47,7 +47,7 @@ def preview(
     state: StateOption = Path(targets.STATE),
 ) -> None:
     """Tell what `up` would do, with every mistake of the profile, and do nothing."""
-    found = _stack(profile, state).preview()
+    found = stack_of(profile, state).preview()
     if format is not Format.JSON:
         for step in found.steps:
             print(f"{_SIGNS.get(step.action, '±')} {step}")
@@ -61,7 +61,7 @@ def refresh(
     state: StateOption = Path(targets.STATE),
 ) -> None:
     """Look at what there is, and remember it: what was lost is mended by the next `up`."""
-    done = _stack(profile, state).refresh(_progress())
+    done = stack_of(profile, state).refresh(_progress())
     _say(done, format, "was looked at")
 
 
@@ -72,7 +72,7 @@ def destroy(
     state: StateOption = Path(targets.STATE),
 ) -> None:
     """Remove the testbed and its stack, and leave nothing."""
-    done = _stack(profile, state).destroy(_progress())
+    done = stack_of(profile, state).destroy(_progress())
     _say(done, format, "is gone")
 
 
@@ -85,14 +85,14 @@ def outputs(
     """Print what a stack tells of its testbed: sites, addresses, how to reach the nodes."""
     from dynamos.cli.shows import print_facts, print_json
 
-    told = _stack(profile, state).outputs()
+    told = stack_of(profile, state).outputs()
     if format is Format.JSON:
         print_json(told)
     else:
         print_facts({name: _words(value) for name, value in told.items()})
 
 
-def _stack(profile: str, state: Path) -> Stack:
+def stack_of(profile: str, state: Path) -> Stack:
     try:
         from dynamos.deploy.pulumi.stacks import Stack
     except ModuleNotFoundError as error:

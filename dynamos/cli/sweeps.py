@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
@@ -35,6 +37,22 @@ def watched() -> Iterator[Callable[[Progress], None]]:
                 bar.console.print(f"{record.status}: {shown(record.cell)}: {told}", markup=False)
 
         yield moved
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Have SIGTERM, or a terminal that goes away, stop the sweep as Ctrl-C does: with its testbed taken down."""
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, _interrupt) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def duration(seconds: float) -> str:

@@ -16,16 +16,16 @@ from dynamos.deploy.forks import end_group
 from dynamos.deploy.provisioning import CONFIG, token_for
 from dynamos.deploy.states import StateFolder, TestbedStatus, UnitStatus
 from dynamos.experiments import answers
+from dynamos.experiments.amendments import Agreements, admin_of
 from dynamos.experiments.answers import Answer
+from dynamos.experiments.happenings import Event, happening
 from dynamos.kit.errors import NotFound, Unavailable
 from dynamos.kit.words import suggest
 from dynamos.middleware.clients import Api
-from dynamos.model.networks import Fault
 from dynamos.model.profiles import Profile
 
 if TYPE_CHECKING:
     from dynamos.testbed.proofs.subjects import Subject
-    from dynamos.testbed.timelines import Happened
     from dynamos.testbed.wans import Wan
     from dynamos.testbed.worlds import World
 
@@ -46,15 +46,19 @@ class Bed:
         token: Callable[[str], str] = lambda _: "",
         state: StateFolder | None = None,
         world: Path | None = None,
+        journals: Path | None = None,
     ) -> None:
         self.profile = profile
         self.scratch = scratch
         """An empty folder of this trial's own."""
         self.state = state
+        self.journals = journals or scratch
+        """The folder that keeps what is to be mended after this trial, for whoever comes after it if it is killed."""
         self.answers: list[Answer] = []
         """What was asked so far; the engine keeps their stages."""
         self.samples: dict[str, list[float]] = {}
-        self.happened: list[Happened] = []
+        self.happened: list[dict[str, Any]] = []
+        """Which faults and amendments happened, and when; the engine keeps them."""
         self._address = api
         self._token = token
         self._world = world
@@ -191,21 +195,11 @@ class Bed:
             end_group(unit.pid, number)
 
     @contextmanager
-    def happening(self, faults: Iterable[Fault]) -> Iterator[None]:
-        """Let faults happen at their moments from now on; whatever they did is mended at the end."""
-        from dynamos.testbed.timelines import Timeline  # noqa: PLC0415  Linux only
-
-        timeline, stop, network = Timeline(faults), threading.Event(), self.wan
-        thread = threading.Thread(
-            target=timeline.run, args=(network,), kwargs={"stop": stop, "told": self.happened.append}, daemon=True
-        )
-        thread.start()
-        try:
+    def happening(self, events: Iterable[Event]) -> Iterator[None]:
+        """Let faults and amendments happen at their moments from now on; whatever they did is mended at the end."""
+        agreements = Agreements(lambda party: self.api(admin_of(self.profile, party)), self.journals)
+        with happening(events, lambda: self.wan, agreements, self.journals, self.happened.append):
             yield
-        finally:
-            stop.set()
-            thread.join()
-            timeline.mend(network)
 
     # Keeping
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import Field
@@ -12,8 +12,8 @@ from dynamos.deploy import profiles
 from dynamos.experiments import designs, venues
 from dynamos.experiments.designs import Plan
 from dynamos.experiments.factors import Cell, Factor
-from dynamos.experiments.runs import PROFILES, Run
-from dynamos.experiments.scripts import Experiment, digest_of, levels_for, load
+from dynamos.experiments.runs import BASES, Run
+from dynamos.experiments.scripts import Experiment, digest_of, in_script, levels_for, load
 from dynamos.kit.errors import BadInput
 from dynamos.model.profiles import Profile
 from dynamos.model.values import Value
@@ -46,7 +46,7 @@ class Prepared:
     def base(self, cell: Cell) -> Path | str:
         """Give the profile that a cell begins with."""
         name = str(cell.get(PROFILE) or self.choices.profile or self.experiment.profile)
-        return self.bases.get(name, name)
+        return self.bases.get(Path(name).stem, name)
 
     def profile(self, cell: Cell) -> Profile:
         """Give the resolved profile that a cell's trials run on. Raises BadInput that names the cell's levels."""
@@ -54,7 +54,8 @@ class Prepared:
         if self.experiment.shape is None:
             return found
         levels = levels_for(cell, self.factors, "testbed")
-        shaped = self.experiment.shape(found, **levels)
+        with in_script(self.experiment.script):
+            shaped = self.experiment.shape(found, **levels)
         if not isinstance(shaped, Profile):
             where, told = str(self.experiment.script), designs.shown(cell)
             raise BadInput(f"the function of the testbed gave no profile for {told}", where=where)
@@ -69,41 +70,58 @@ def prepare(script: Path, choices: Choices, *, bases: Mapping[str, Path] | None 
     empty = Plan(experiment.name, choices.seed, repetitions, (), {})
     draft = Prepared(experiment, choices, empty, factors, dict(bases or {}))
     settings = {"script": digest_of(script), "needs": experiment.needs}
-    if experiment.needs != "nothing":
-        for cell in designs.cells([factor for factor in factors if factor.changes == "testbed"]):
-            profile = draft.profile(cell)
-            settings[f"profile {designs.shown(cell)}".strip()] = venues.profile_digest(profile)
-    plan = designs.plan(
-        experiment.name,
-        factors,
-        repetitions=repetitions,
-        seed=choices.seed,
-        warmups=experiment.warmups,
-        baseline=experiment.baseline,
-        settings=settings,
-    )
-    return Prepared(experiment, choices, plan, factors, draft.bases)
+    with in_script(script):
+        for cell in designs.cells(factors) if experiment.needs != "nothing" else ():
+            levels = levels_for(cell, factors, "testbed")
+            name = f"profile {designs.shown({each: cell[each] for each in levels if each in cell})}".strip()
+            if name not in settings:
+                settings[name] = venues.profile_digest(draft.profile(cell))
+        plan = designs.plan(
+            experiment.name,
+            factors,
+            repetitions=repetitions,
+            seed=choices.seed,
+            warmups=experiment.warmups,
+            baseline=experiment.baseline,
+            settings=settings,
+        )
+    return replace(draft, plan=plan)
 
 
 def again(run: Run) -> Prepared:
     """Plan a run from its folder alone. Raises BadInput where that gives another plan: something in it was changed."""
-    bases = {path.stem: path for path in (run.folder / PROFILES / "bases").glob("*.yaml")}
+    bases = {path.stem: path for path in (run.folder / BASES).glob("*.yaml")}
     prepared = prepare(run.script, Choices.model_validate(run.choices), bases=bases)
     if prepared.plan.digest != run.plan.digest:
-        changed = [name for name, value in prepared.plan.settings.items() if run.plan.settings.get(name) != value]
-        told = f": {', '.join(changed)}" if changed else ""
-        raise BadInput(f"the folder gives another plan than it was made with{told}", where=str(run.folder))
+        told = f": {', '.join(_changed(run, prepared)) or 'the order of its trials'} changed"
+        hint = "restore what was in it, or start a new run"
+        raise BadInput(f"the folder gives another plan than it was made with{told}", where=str(run.folder), hint=hint)
     return prepared
+
+
+def unchanged(run: Run, script: Path) -> Prepared:
+    """Plan a run from its folder, whose script and profiles must be those that there are now, too.
+
+    Raises BadInput that names what has changed since.
+    """
+    now = prepare(script, Choices.model_validate(run.choices))
+    if now.plan.digest != run.plan.digest:
+        told = ", ".join(_changed(run, now)) or "the plan"
+        hint = f"dynamos experiment run {run.folder} --resume goes on with what it began with; or start a new run"
+        raise BadInput(f"what the run began with has changed since: {told}", where=str(script), hint=hint)
+    return again(run)
+
+
+def _changed(run: Run, prepared: Prepared) -> list[str]:
+    before, now = run.plan.settings, prepared.plan.settings
+    return [name for name in {**before, **now} if before.get(name) != now.get(name)]
 
 
 def start(base: Path, prepared: Prepared) -> Run:
     """Make the run folder of a plan, with the script and the profiles that it begins with."""
-    run = Run.create(base, prepared.plan, prepared.experiment.script, prepared.choices.as_json())
-    if prepared.experiment.needs != "nothing":
-        folder = run.folder / PROFILES / "bases"
-        folder.mkdir()
-        for found in {str(prepared.base(trial.cell)) for trial in prepared.plan.trials}:
-            profile = profiles.load(found)
-            name = Path(found).stem
-            (folder / f"{name}.yaml").write_text(venues.written(profile), encoding="utf-8")
-    return run
+    bases: dict[str, str] = {}
+    for found in dict.fromkeys(prepared.base(trial.cell) for trial in prepared.plan.trials):
+        name, text = Path(found).stem, venues.written(profiles.load(found))
+        if bases.setdefault(name, text) != text:
+            raise BadInput(f"two profiles have the name {name!r}", where=str(found), hint="give one another name")
+    return Run.create(base, prepared.plan, prepared.experiment.script, prepared.choices.as_json(), bases)

@@ -161,8 +161,9 @@ def _parsed(factor: Factor, texts: Iterable[str], mistakes: list[Mistake]) -> It
 def _limited(factor: Factor, levels: Sequence[Level]) -> Factor:
     """Give the factor with these levels only; of nested ones, those that are left beside each outer level."""
     own = factor.levels
-    if isinstance(own, dict):
-        kept = {outer: [level for level in some if level in levels] for outer, some in own.items()}
+    if isinstance(own, Mapping):
+        new = [level for level in levels if level not in factor.all]  # a number of somebody's own goes with each
+        kept = {outer: [level for level in some if level in levels] + new for outer, some in own.items()}
         return replace(factor, levels=kept, quick=())
     return replace(factor, levels=tuple(levels), quick=())
 

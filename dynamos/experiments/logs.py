@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dynamos.deploy.states import StateFolder
 from dynamos.experiments.runs import write_whole
+from dynamos.kit.errors import DynamosError
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ def keep(folder: Path, state: StateFolder, name: str) -> Path | None:
         place.mkdir(parents=True)
         for own, path in found:
             write_whole(place / own, _end(path))
-    except OSError as error:
+    except (OSError, DynamosError) as error:
         log.warning("logs.lost testbed=%s error=%s", name, error)
     return place
 

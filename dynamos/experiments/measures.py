@@ -60,6 +60,11 @@ class Measure:
         return self.kind not in ("word", "truth")
 
     @property
+    def timed(self) -> bool:
+        """Tell whether what else the machine does can be seen in it."""
+        return self.kind in ("time", "rate", "cost", "energy")
+
+    @property
     def label(self) -> str:
         """What an axis says."""
         named = self.title or self.name.replace("_", " ")
@@ -71,6 +76,8 @@ class Measure:
             return [Mistake(where, f"{self.name!r} is not a name of a measure", "letters, digits and _")]
         if not self.unit:
             return [Mistake(where, f"the measure {self.name!r} has no unit", f"one of {', '.join(UNITS)}")]
+        if self.better not in ("less", "more", ""):
+            return [Mistake(where, f"the measure {self.name!r} is better={self.better!r}", "less, more or nothing")]
         if self.unit not in UNITS:
             hint = suggest(self.unit, UNITS) or f"one of {', '.join(UNITS)}"
             return [Mistake(where, f"the measure {self.name!r} has an unknown unit {self.unit!r}", hint)]

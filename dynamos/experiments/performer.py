@@ -20,15 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from dynamos.deploy import profiles
-from dynamos.deploy.states import StateFolder
+from dynamos.deploy.states import StateFolder, explain
 from dynamos.experiments import answers, descendants
 from dynamos.experiments.answers import Answer
 from dynamos.experiments.beds import Bed, Skipped
 from dynamos.experiments.designs import Trial
 from dynamos.experiments.measures import Reading, readings
-from dynamos.experiments.records import Record, Request, Stage, Status
+from dynamos.experiments.records import DISK_FULL, Record, Request, Stage, Status
 from dynamos.experiments.scripts import Experiment, levels_for, load
-from dynamos.kit.errors import Broken, DynamosError, JobFailed
+from dynamos.kit.errors import BadInput, Broken, DynamosError, Full, JobFailed
 
 TOKEN = "DYNAMOS_TOKEN"  # noqa: S105  the name of a variable
 _LEAVE_SECONDS = 2.0
@@ -37,9 +37,8 @@ _LEAVE_SECONDS = 2.0
 def main() -> None:
     """Serve on standard input until it ends; the descriptor for answers is the second argument."""
     script, answers_to = Path(sys.argv[1]), int(sys.argv[2])
-    descendants.adopt()
-    descendants.end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started us decides what Ctrl-C means
+    descendants.guarded()
     with os.fdopen(answers_to, "w", encoding="utf-8") as told:
         try:
             performer = Performer(load(script))
@@ -60,47 +59,42 @@ class Performer:
 
     def do(self, order: Mapping[str, Any]) -> dict[str, Any]:
         """Do a trial or a setup, and give the record or nothing; what went wrong is in the answer."""
-        trial = Trial.of(order["trial"])
-        if order["do"] == "trial":
-            return {"record": self._trial(trial, order["bed"]).model_dump(mode="json", by_alias=True)}
-        levels = levels_for(trial.cell, self._experiment.factors, order["change"])
-        with tempfile.TemporaryDirectory(prefix="dynamos-setup-") as scratch:
-            try:
-                bed = bed_of(order["bed"], Path(scratch))
+        trial, place = Trial.of(order["trial"]), order["bed"]
+        try:
+            with tempfile.TemporaryDirectory(
+                prefix=f"{trial.name}-", dir=place.get("scratch"), ignore_cleanup_errors=True
+            ) as scratch:
+                if order["do"] == "trial":
+                    return {"record": self._trial(trial, place, Path(scratch)).model_dump(mode="json", by_alias=True)}
+                levels = levels_for(trial.cell, self._experiment.factors, order["change"])
+                bed = bed_of(place, Path(scratch))
                 for work in self._experiment.setups[order["change"]]:
                     work(bed, **levels)
-            except Exception as error:  # noqa: BLE001  the user's own code
-                return {"error": told_of(error, self._experiment.script).as_dict()}
+        except Exception as error:  # noqa: BLE001  the user's own code
+            return {"error": told_of(error, self._experiment.script).as_dict()}
         return {}
 
-    def _trial(self, trial: Trial, place: Mapping[str, Any]) -> Record:
+    def _trial(self, trial: Trial, place: Mapping[str, Any], scratch: Path) -> Record:
         before = descendants.of(os.getpid())
         began, clock = datetime.now(UTC), time.perf_counter()
         status, error, found, bed = Status.DONE, None, dict[str, Reading](), None
-        assert self._experiment.body is not None
-        with tempfile.TemporaryDirectory(prefix="dynamos-trial-") as scratch:
-            try:
-                bed = bed_of(place, Path(scratch))
-                levels = {factor.name: trial.cell.get(factor.name) for factor in self._experiment.factors}
-                told = self._experiment.body(bed, **levels)
-                seconds = time.perf_counter() - clock
-                found = readings(self._experiment.measures, told or {})
-            except Skipped as skipped:
-                status, error = Status.SKIPPED, {"code": "skipped", "message": str(skipped)}
-                seconds = time.perf_counter() - clock
-            except Exception as failure:  # noqa: BLE001  the user's own code
-                status, error = Status.FAILED, told_of(failure, self._experiment.script).as_dict()
-                seconds = time.perf_counter() - clock
-            left = descendants.end_new(before, within=_LEAVE_SECONDS)
-            if left and status is Status.DONE:
-                names = ", ".join(left)
-                hint = "wait for what a trial starts, or end it"
-                status, error = (
-                    Status.FAILED,
-                    JobFailed(f"the trial left processes behind: {names}", hint=hint).as_dict(),
-                )
-            asked = list(bed.answers) if bed else []
-            stages = [stage for number, answer in enumerate(asked) if bed for stage in _traced(bed, number, answer)]
+        try:
+            bed = bed_of(place, scratch)
+            told = self._performed(bed, trial)
+            seconds = time.perf_counter() - clock
+            found = readings(self._experiment.measures, told)
+        except Skipped as skipped:
+            seconds = time.perf_counter() - clock
+            status, error = Status.SKIPPED, {"code": "skipped", "message": str(skipped)}
+        except Exception as failure:  # noqa: BLE001  the user's own code
+            seconds = time.perf_counter() - clock
+            status, error = Status.FAILED, told_of(failure, self._experiment.script).as_dict()
+        left = descendants.end_new(before, within=_LEAVE_SECONDS)
+        if left and status is Status.DONE:
+            names, hint = ", ".join(left), "wait for what a trial starts, or end it"
+            status, error = Status.FAILED, JobFailed(f"it left processes behind: {names}", hint=hint).as_dict()
+        asked = list(bed.answers) if bed else []
+        stages = [stage for number, answer in enumerate(asked) if bed for stage in _traced(bed, number, answer)]
         return Record(
             number=trial.number,
             repetition=trial.repetition,
@@ -113,10 +107,20 @@ class Performer:
             requests=tuple(_told(number, answer) for number, answer in enumerate(asked)),
             stages=tuple(stages),
             jobs=tuple(str(answer.job["id"]) for answer in asked if answer.job.get("id")),
+            happened=tuple(bed.happened) if bed else (),
             error=error,
             began=began,
             seconds=seconds,
         )
+
+    def _performed(self, bed: Bed, trial: Trial) -> Mapping[str, Any]:
+        assert self._experiment.body is not None
+        levels = {factor.name: trial.cell.get(factor.name) for factor in self._experiment.factors}
+        told = self._experiment.body(bed, **levels)
+        if told is not None and not isinstance(told, Mapping):
+            hint = 'return {"total": 1.5}, by the names of the measures'
+            raise BadInput(f"the trial gave {type(told).__name__}, no measures", hint=hint)
+        return told or {}
 
 
 def bed_of(place: Mapping[str, Any], scratch: Path) -> Bed:
@@ -125,8 +129,9 @@ def bed_of(place: Mapping[str, Any], scratch: Path) -> Bed:
     if place.get("state") and place.get("api", True):
         return Bed.attach(profile, StateFolder(Path(place["state"])), scratch)
     world = Path(place["world"]) if place.get("world") else None
-    token = os.environ.get(TOKEN, "")
-    return Bed(profile, scratch=scratch, api=str(place.get("api") or ""), token=lambda _: token, world=world)
+    journals = Path(place["journals"]) if place.get("journals") else None
+    token, api = os.environ.get(TOKEN, ""), str(place.get("api") or "")
+    return Bed(profile, scratch=scratch, api=api, token=lambda _: token, world=world, journals=journals)
 
 
 def told_of(error: BaseException, script: Path) -> DynamosError:
@@ -136,6 +141,8 @@ def told_of(error: BaseException, script: Path) -> DynamosError:
     if isinstance(error, DynamosError):
         error.where = error.where or where
         return error
+    if isinstance(error, OSError) and isinstance(full := explain(error, script), Full):
+        return Full(full.message, where=full.where, hint=full.hint, code=DISK_FULL, kind=Full.code)
     return Broken(f"{type(error).__name__}: {error}", where=where, code="trial-raised")
 
 

@@ -20,6 +20,10 @@ COLUMNS = (
 """What every row tells of its trial beside factors and measures, which cannot have these names."""
 
 
+DISK_FULL = "disk-full"
+"""The code of an error where this machine had no room left: it says nothing about the experiment."""
+
+
 class Status(StrEnum):
     """What became of a trial."""
 
@@ -81,6 +85,8 @@ class Record(Value):
     stages: tuple[Stage, ...] = ()
     usage: tuple[Usage, ...] = ()
     jobs: tuple[str, ...] = ()
+    happened: tuple[dict[str, Any], ...] = ()
+    """Which faults and amendments happened in it: planned, began, done, in seconds after it said so."""
     error: dict[str, Any] | None = None
     """Why it failed or was skipped: code, message, where, hint."""
     output: str = ""

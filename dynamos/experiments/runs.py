@@ -16,7 +16,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,16 +24,20 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from dynamos.deploy.states import explained
+from dynamos.deploy.states import explain, explained
 from dynamos.experiments.designs import Plan, Trial
 from dynamos.experiments.records import Record
-from dynamos.kit.errors import BadInput, Conflict, Mistake, Mistakes, NotFound
+from dynamos.kit.errors import BadInput, Conflict, Full, Mistake, Mistakes, NotFound
 
 FORM = 1
 """The version of the folder's form."""
 RUNS = "runs"
 SCRIPT, RUN = "script.py", "run.json"
+RENEW = "restore it, or start a new run; records of trials can still be read in trials/"
+REPEAT = "remove it, and --resume repeats that trial"
 TRIALS, PROOFS, LOGS, PROFILES, PLOTS = "trials", "proofs", "logs", "profiles", "plots"
+BASES = f"{PROFILES}/bases"
+"""Profiles as they were found, before a script made something of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +51,13 @@ class Run:
     created: datetime
 
     @classmethod
-    def create(cls, base: Path, plan: Plan, script: Path, choices: Mapping[str, Any]) -> Run:
-        """Make a folder `base`/EXPERIMENT/TIME-DIGEST for a plan, with a link `latest` to it."""
+    def create(
+        cls, base: Path, plan: Plan, script: Path, choices: Mapping[str, Any], bases: Mapping[str, str] | None = None
+    ) -> Run:
+        """Make a folder `base`/EXPERIMENT/TIME-DIGEST for a plan, with a link `latest` to it.
+
+        `bases` are the profiles that it begins with, as text by name.
+        """
         created = datetime.now(UTC).replace(microsecond=0)
         folder = base / plan.experiment / f"{created:%Y%m%d-%H%M%S}-{plan.digest[:6]}"
         with explained(folder):
@@ -58,6 +67,9 @@ class Run:
                 raise Conflict("there is such a run already", where=str(folder), hint="try again in a second") from None
             for name in (TRIALS, PROOFS, LOGS, PROFILES):
                 (folder / name).mkdir()
+            (folder / BASES).mkdir()
+            for name, text in (bases or {}).items():
+                write_whole(folder / BASES / f"{name}.yaml", text.encode())
             write_whole(folder / SCRIPT, script.read_bytes())
             told = {
                 "form": FORM,
@@ -87,10 +99,13 @@ class Run:
                 raise BadInput(f"the run is of form {form!r}", where=str(path), hint=hint)
             plan, created = Plan.of(told["plan"]), datetime.fromisoformat(told["created"])
             choices, digest = dict(told["choices"]), told["digest"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"it is damaged: {error}", where=str(path), hint="restore it, or start a new run") from error
+        except OSError as error:
+            raise explain(error, path) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+            raise BadInput(f"it is damaged: {what}", where=str(path), hint=RENEW) from error
         if plan.digest != digest:
-            raise BadInput("its plan is not the one that was made: the digest differs", where=str(path))
+            raise BadInput("its plan is not the one that was made: the digest differs", where=str(path), hint=RENEW)
         return cls(folder, plan, choices, created)
 
     @contextmanager
@@ -111,15 +126,23 @@ class Run:
     def script(self) -> Path:
         return self.folder / SCRIPT
 
+    @property
+    def scratch(self) -> Path:
+        """Where trials work; nothing of it stays."""
+        return self.folder / ".scratch"
+
+    @property
+    def journals(self) -> Path:
+        """Where it is kept what a trial has to mend, as long as it has not."""
+        return self.folder / ".journals"
+
     def path(self, trial: Trial) -> Path:
         """Where the record of a trial is, once it has ended."""
         return self.folder / TRIALS / f"{trial.name}.json"
 
     def keep(self, record: Record) -> None:
         """Write the record of a trial that has ended. Raises Full where there is no room for it."""
-        path = self.path(record.trial)
-        with explained(path):
-            write_whole(path, record.model_dump_json(by_alias=True, exclude_none=False).encode())
+        write_whole(self.path(record.trial), record.model_dump_json(by_alias=True, exclude_none=False).encode())
 
     def left(self) -> list[Trial]:
         """Give the trials that have no record yet, in their order."""
@@ -134,15 +157,15 @@ class Run:
                 record = Record.model_validate_json(path.read_bytes())
             except FileNotFoundError:
                 continue
+            except OSError as error:
+                raise explain(error, path) from error
             except ValidationError as error:
-                wrong.append(
-                    Mistake(str(path), f"it is damaged: {error.errors()[0]['msg']}", "remove it, and --resume")
-                )
+                wrong.append(Mistake(str(path), f"it is damaged: {error.errors()[0]['msg']}", REPEAT))
                 continue
-            if record.trial != trial:
-                wrong.append(Mistake(str(path), "it is the record of another trial", "remove it, and --resume"))
-                continue
-            found.append(record)
+            if record.trial == trial:
+                found.append(record)
+            else:
+                wrong.append(Mistake(str(path), "it is the record of another trial", REPEAT))
         if wrong:
             raise Mistakes(wrong, subject=f"the run {self.folder.name}")
         return found
@@ -164,7 +187,7 @@ def find(base: Path, name: str) -> Run:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that, whatever happens, it is there whole, as before, or not at all."""
+    """Write a file so that, whatever happens, it is there whole, as before, or not at all. Raises Full."""
     half = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with half.open("wb") as file:
@@ -172,6 +195,10 @@ def write_whole(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         half.replace(path)
-    except OSError:
-        half.unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        with suppress(OSError):
+            half.unlink(missing_ok=True)
+        found = explain(error, path)
+        if isinstance(found, Full):
+            found.hint = "free some space; what was kept before is whole, and --resume goes on from there"
+        raise found from error

@@ -7,18 +7,17 @@ import inspect
 import os
 import sys
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
 
+from dynamos.experiments.declarations import mistakes
 from dynamos.experiments.factors import CHANGES, Cell, Change, Factor, Level
 from dynamos.experiments.measures import Measure
-from dynamos.experiments.records import COLUMNS
-from dynamos.kit.errors import BadInput, Mistake, Mistakes, NotFound
-from dynamos.kit.words import suggest
+from dynamos.kit.errors import BadInput, DynamosError, Mistakes, NotFound
 from dynamos.model.profiles import Profile
-from dynamos.model.units import Duration
 
 if TYPE_CHECKING:
     from dynamos.experiments.outcomes import Outcomes
@@ -117,59 +116,14 @@ class Experiment:
 
     def check(self) -> None:
         """Raise Mistakes that names everything that is wrong with the declaration."""
-        where = self._place
-        found = [mistake for measure in self.measures for mistake in measure.mistakes(where)]
-        for at, factor in enumerate(self.factors):
-            found += factor.mistakes(where, [each.name for each in self.factors[:at]])
-        found += [Mistake(where, message, hint) for message, hint in self._wrong()]
-        if found:
+        if found := mistakes(self, self._place):
             raise Mistakes(found, subject=f"the experiment {self.name!r}")
-
-    def _wrong(self) -> list[tuple[str, str]]:
-        found: list[tuple[str, str]] = []
-        factors, measures = ([each.name for each in some] for some in (self.factors, self.measures))
-        for kind, names in (("factor", factors), ("measure", measures)):
-            twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-            found += [(f"the {kind} {name!r} is declared twice", "") for name in twice]
-        both = [name for name in factors if name in measures]
-        found += [(f"{name!r} is both a factor and a measure", "call one otherwise") for name in both]
-        taken = [name for name in (*factors, *measures) if name in COLUMNS]
-        found += [(f"{name!r} is a column of every table of trials", "call it otherwise") for name in taken]
-        if not self.measures:
-            found.append(("it measures nothing", 'measures=[Measure("total", "s")]'))
-        if self.body is None:
-            found.append(("it has no trial function", "@experiment.trial"))
-        else:
-            found += self._unfit(self.body)
-        levels = {factor.name: factor.all for factor in self.factors}
-        for name, level in self.baseline.items():
-            if name not in levels:
-                found.append((f"the baseline names {name!r}, which is no factor", suggest(name, levels)))
-            elif level not in levels[name]:
-                found.append((f"the baseline's {name}={level!r} is no level of it", ""))
-        for name, text in (("bound", self.bound), ("typical", self.typical)):
-            try:
-                Duration.parse(text)
-            except ValueError as error:
-                found.append((f"{name}: {error}", ""))
-        timed = [measure.name for measure in self.measures if measure.kind in ("time", "rate", "cost", "energy")]
-        if self.parallel > 1 and (timed or self.needs != "nothing"):
-            told = ", ".join(timed) or f"what it needs: {self.needs}"
-            found.append((f"its trials would disturb each other: {told}", "leave parallel out"))
-        return found
-
-    def _unfit(self, body: Body) -> list[tuple[str, str]]:
-        """Tell which factors the trial function does not take, and which of its parameters are no factor."""
-        parameters = inspect.signature(body).parameters
-        if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
-            return []
-        taken, factors = list(parameters)[1:], [factor.name for factor in self.factors]
-        found = [(f"{body.__name__}() does not take the factor {name!r}", "") for name in factors if name not in taken]
-        return found + [(f"{body.__name__}() takes {name!r}, which is no factor", suggest(name, factors))
-                        for name in taken if name not in factors]  # fmt: skip
 
     def main(self) -> NoReturn:
         """Run it as the command line says: what `dynamos experiment run SCRIPT` does."""
+        if Path(str(getattr(sys.modules["__main__"], "__file__", ""))).resolve() != self.script.resolve():
+            hint = 'if __name__ == "__main__": experiment.main()'
+            raise BadInput("it runs itself whenever somebody reads it", where=self._place, hint=hint)
         argv = [sys.executable, "-m", "dynamos.cli.main", "experiment", "run", str(self.script), *sys.argv[1:]]
         os.execv(sys.executable, argv)  # noqa: S606  no shell
 
@@ -188,14 +142,8 @@ def load(path: Path) -> Experiment:
     module = types.ModuleType(f"experiment_{path.stem}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module
-    try:
+    with in_script(path):
         exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)  # noqa: S102  the user's own script
-    except SyntaxError as error:
-        raise BadInput(f"it is not Python: {error.msg}", where=f"{path}:{error.lineno}") from error
-    except BadInput:
-        raise
-    except Exception as error:
-        raise BadInput(f"{type(error).__name__}: {error}", where=_line_in(path, error)) from error
     found = [value for value in vars(module).values() if isinstance(value, Experiment)]
     if len(found) != 1:
         told = "no experiment" if not found else f"{len(found)} experiments"
@@ -207,6 +155,21 @@ def load(path: Path) -> Experiment:
 def digest_of(path: Path) -> str:
     """Give the SHA-256 of a script's text."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@contextmanager
+def in_script(path: Path) -> Iterator[None]:
+    """Turn whatever the user's own code raises into BadInput with its line."""
+    try:
+        yield
+    except DynamosError:
+        raise
+    except SyntaxError as error:
+        raise BadInput(f"it is not Python: {error.msg}", where=f"{error.filename or path}:{error.lineno}") from error
+    except SystemExit as error:
+        raise BadInput("it ends the program that reads it", where=_line_in(path, error)) from error
+    except Exception as error:
+        raise BadInput(f"{type(error).__name__}: {error}", where=_line_in(path, error)) from error
 
 
 def _line_in(path: Path, error: BaseException) -> str:

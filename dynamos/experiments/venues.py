@@ -6,17 +6,19 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import yaml
 
 from dynamos.deploy import places, profiles
 from dynamos.deploy.states import StateFolder, explained
-from dynamos.deploy.testbeds import bring_up, take_down
-from dynamos.experiments.runs import write_whole
+from dynamos.deploy.testbeds import bring_up, purge, take_down
+from dynamos.experiments import logs
+from dynamos.experiments.amendments import Agreements
+from dynamos.experiments.runs import LOGS, Run, write_whole
 from dynamos.experiments.scripts import Needs
 from dynamos.kit.errors import Conflict, DynamosError, Unavailable, revive
 from dynamos.middleware.clients import BASE, Api
@@ -27,6 +29,8 @@ NETWORK_SECONDS = 180.0
 
 class Venue(Protocol):
     """Where trials run. Testbeds are made one after the other, never two at once."""
+
+    name: ClassVar[str]
 
     def open(self, profile: Profile, path: Path) -> Mapping[str, Any]:
         """Make the testbed of a profile, whose file is at `path`, be there, and give what a bed is made of."""
@@ -43,17 +47,23 @@ class Venue(Protocol):
 
 @dataclass
 class Local:
-    """Testbeds of this machine, in the folder `root`: whole ones, or their networks alone."""
+    """Testbeds of this machine, in the folder `root`: whole ones, or their networks alone.
 
+    Whatever an earlier one left there is gone before another is made. What a testbed wrote of itself is kept in `logs`.
+    """
+
+    name: ClassVar[str] = "local"
     root: Path
     needs: Needs
-    told: Callable[[str], None] = lambda _: None
+    logs: Path | None = None
 
     def __post_init__(self) -> None:
         self._folder = StateFolder(self.root.resolve())
+        self._name = ""
 
     def open(self, profile: Profile, path: Path) -> Mapping[str, Any]:
         self.close()
+        self._name = path.stem
         if self.needs == "nothing":
             return {"profile": str(path)}
         if self.needs == "networks":
@@ -73,15 +83,24 @@ class Local:
     def close(self) -> None:
         if self.needs != "nothing" and self._folder.root.exists():
             take_down(self._folder)
+            if self.logs:
+                logs.keep(self.logs, self._folder, self._name)
+            purge(self._folder)
 
     def _networks(self, profile: Profile, path: Path) -> Path:
         """Make the networks alone, in a process of their own: it works with threads."""
+        from dynamos.deploy.networks import check_needs, check_rights  # noqa: PLC0415  Linux only
+
         if profile.driver != "namespaces":
             raise Unavailable(f"the testbed {profile.name!r} has no networks of its own", hint="--profile three-sites")
+        check_rights()
+        check_needs(profile, lambda: f"{path}: overlay")
         self._folder.make()
         argv = [sys.executable, "-m", "dynamos.experiments.grounds", str(self._folder.root), str(path)]
         try:
-            done = subprocess.run(argv, capture_output=True, timeout=NETWORK_SECONDS, check=False)
+            done = subprocess.run(
+                argv, capture_output=True, timeout=NETWORK_SECONDS, check=False, start_new_session=True
+            )
         except subprocess.TimeoutExpired:
             raise Unavailable(f"the networks were not there within {NETWORK_SECONDS:g} s", where=str(path)) from None
         if done.returncode:
@@ -89,17 +108,28 @@ class Local:
         return self._folder.world
 
 
+def local(state: Path, run: Run, needs: Needs) -> Local:
+    """Give the venue of a run on this machine: its testbeds have a folder of its own, the same whenever it goes on. Its
+    name is short, for there are sockets in it."""
+    own = hashlib.sha256(str(run.folder.resolve()).encode()).hexdigest()[:8]
+    return Local(state / f"x-{own}", needs, run.folder / LOGS)
+
+
 @dataclass
 class Elsewhere:
-    """A marketplace that is there already, at an address. Nothing of it is made or taken down."""
+    """A marketplace that is there already, at an address. Nothing of it is made or taken down; agreements that a trial
+    changed and could not change back are restored, by what is kept of them in the folder `journals`."""
 
+    name: ClassVar[str] = "address"
     address: str
     token: str = ""
+    journals: Path | None = None
 
     def open(self, profile: Profile, path: Path) -> Mapping[str, Any]:
         del profile
+        self.close()
         self._ask()
-        return {"profile": str(path), "api": self.address}
+        return {"profile": str(path), "api": self.address} | ({"journals": str(self.journals)} if self.journals else {})
 
     def alive(self) -> bool:
         try:
@@ -109,7 +139,8 @@ class Elsewhere:
         return True
 
     def close(self) -> None:
-        """Leave it as it is."""
+        if self.journals:
+            Agreements(lambda _: Api(self.address, token=self.token), self.journals).restore()
 
     def _ask(self) -> None:
         with Api(self.address, token=self.token) as api:

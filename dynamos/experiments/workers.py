@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -13,8 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from dynamos.deploy.states import tail
-from dynamos.experiments import descendants
+from dynamos.deploy.states import explained, tail
 from dynamos.kit.errors import DynamosError, JobFailed, TimedOut, revive
 
 START_SECONDS = 60.0
@@ -66,14 +66,27 @@ class Worker:
         """Give the present end of the log."""
         return self._log.stat().st_size if self._log.exists() else 0
 
+    @property
+    def runs(self) -> bool:
+        """Tell whether there is a process that keeps what the script's functions have put into variables."""
+        return self._process is not None and self._process.poll() is None
+
+    def stop(self) -> None:
+        """Have the process end with all that it started, whoever waits for its answer."""
+        if process := self._process:
+            process.terminate()
+
     def end(self) -> None:
         """End the process and all that it started."""
         process, self._process = self._process, None
         if process is None:
             return
-        descendants.kill(descendants.of(process.pid), within=_END_SECONDS)
-        process.kill()
-        process.wait()
+        process.terminate()  # its guard ends the rest
+        try:
+            process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
         if process.stdin:
             with suppress(OSError):
                 process.stdin.close()
@@ -81,13 +94,13 @@ class Worker:
         self._read = b""
 
     def _started(self) -> subprocess.Popen[bytes]:
-        if self._process and self._process.poll() is None:
+        if self._process and self.runs:
             return self._process
         self.end()
         self._answers, told = os.pipe()
         try:
-            with self._log.open("ab") as log:
-                argv = [sys.executable, "-m", "dynamos.experiments.performer", str(self._script), str(told)]
+            with explained(self._log), self._log.open("ab") as log:
+                argv = [sys.executable, "-u", "-m", "dynamos.experiments.performer", str(self._script), str(told)]
                 self._process = subprocess.Popen(
                     argv, stdin=subprocess.PIPE, stdout=log, stderr=log, pass_fds=(told,), start_new_session=True
                 )
@@ -119,4 +132,14 @@ class Worker:
             process.wait(_END_SECONDS)
         code = process.poll()
         self.end()
-        return JobFailed(f"the process of the trial ended with {code}", log=tail(self._log, lines=5), code="trial-died")
+        log = tail(self._log, lines=5)
+        return JobFailed(f"the process of the trial ended{_manner(code)}", log=log, code="trial-died")
+
+
+def _manner(code: int | None) -> str:
+    """Say how a process ended, by the exit code of its guard."""
+    if code is None or code < 0:
+        return ""
+    with suppress(ValueError):
+        return f" by {signal.Signals(code - 128).name}"
+    return f" with code {code}"
