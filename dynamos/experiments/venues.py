@@ -82,9 +82,9 @@ class Local:
 
     def close(self) -> None:
         if self.needs != "nothing" and self._folder.root.exists():
-            take_down(self._folder)
             if self.logs:
-                logs.keep(self.logs, self._folder, self._name)
+                logs.keep(self.logs, self._folder, self._name or "left-behind")
+            take_down(self._folder)
             purge(self._folder)
 
     def _networks(self, profile: Profile, path: Path) -> Path:
