@@ -1,4 +1,4 @@
-"""Analyses: the readings of one measure cell by cell, each cell beside its baseline, and what each factor does. Pure."""
+"""Analyses: one measure cell by cell, each cell beside its baseline, and what each factor does. Pure."""
 
 from __future__ import annotations
 
@@ -76,10 +76,9 @@ def analyse(
         return Analysis(measure, rows, (), {}, baseline)
     rows = _compared(grouped, measure, baseline, seed)
     varied = [factor for factor in factors if len(outcomes.done.levels(factor.name)) > 1]
-    effects = tuple(
-        replace(effect, contrast=each)
-        for effect, each in _with_corrected([e for f in varied for e in _effects(outcomes, f, measure, baseline, seed)])
-    )
+    found = [effect for factor in varied for effect in _effects(outcomes, factor, measure, baseline, seed)]
+    contrasts = corrected([effect.contrast for effect in found])
+    effects = tuple(replace(effect, contrast=each) for effect, each in zip(found, contrasts, strict=True) if each)
     spreads = {factor.name: _spread(outcomes, factor.name, measure.name) for factor in varied}
     return Analysis(measure, rows, effects, spreads, baseline)
 
@@ -121,7 +120,7 @@ def baseline_of(cell: Cell, cells: Sequence[Cell], baseline: Cell) -> Cell | Non
 
 def sample(outcomes: Outcomes, measure: str, *, but: str = "") -> Sample:
     """Give a measure's readings by repetition and cell, the factor named in `but` left out."""
-    found: dict[tuple[int, Key], float] = {}
+    found: dict[Hashable, float] = {}
     for record in outcomes.done:
         if (value := _number(record, measure)) is not None:
             rest = {name: level for name, level in record.cell.items() if name != but}
@@ -183,11 +182,6 @@ def _effects(outcomes: Outcomes, factor: Factor, measure: Measure, baseline: Cel
     return found
 
 
-def _with_corrected(effects: Sequence[Effect]) -> list[tuple[Effect, Contrast]]:
-    found = corrected([effect.contrast for effect in effects])
-    return [(effect, each) for effect, each in zip(effects, found, strict=True) if each]
-
-
 def _spread(outcomes: Outcomes, factor: str, measure: str) -> Spread:
     """Tell whether a factor matters: over readings that were set beside the others of their block and other levels."""
     blocks: dict[Hashable, list[tuple[Level, float]]] = {}
@@ -197,8 +191,8 @@ def _spread(outcomes: Outcomes, factor: str, measure: str) -> Spread:
     whole = [block for block in blocks.values() if len(block) > 1]
     sides = aligned([[value for _, value in block] for block in whole])
     levels: dict[Level, list[float]] = {}
-    for block, values in zip(whole, sides, strict=True):
-        for (level, _), value in zip(block, values, strict=True):
+    for whole_block, values in zip(whole, sides, strict=True):
+        for (level, _), value in zip(whole_block, values, strict=True):
             levels.setdefault(level, []).append(value)
     return spread(list(levels.values()))
 

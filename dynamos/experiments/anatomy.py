@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -68,7 +69,7 @@ def _shares(stages: Sequence[Stage]) -> dict[str, float]:
     """Give every moment from the first stage's begin to the last one's end to one stage."""
     found: dict[str, float] = {}
     edges = sorted({edge for stage in stages for edge in (stage.start, stage.start + stage.seconds)})
-    for begin, end in zip(edges, edges[1:], strict=False):
+    for begin, end in pairwise(edges):
         under_way = [s for s in stages if s.start <= begin and s.start + s.seconds >= end]
         last = max(under_way, key=lambda stage: (stage.start, stage.depth), default=None)
         name = label(last) if last else BETWEEN

@@ -34,6 +34,7 @@ _STYLE: dict[Any, Any] = {
     "axes.titlesize": 8.5,
     "axes.titleweight": "normal",
     "axes.titlelocation": "left",
+    "axes.facecolor": "none",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.7,
@@ -50,6 +51,7 @@ _STYLE: dict[Any, Any] = {
     "lines.markersize": 4.8,
     "legend.frameon": False,
     "legend.fontsize": 8.5,
+    "legend.title_fontsize": 8.5,
     "legend.handlelength": 2.4,
     "hatch.linewidth": 0.6,
     "text.color": INK,
@@ -60,7 +62,7 @@ _STYLE: dict[Any, Any] = {
     "figure.constrained_layout.h_pad": 0.06,
     "figure.constrained_layout.w_pad": 0.06,
 }
-_FACES = '"DejaVu Sans", Verdana, "Helvetica Neue", Arial, sans-serif'
+_FACES = "'DejaVu Sans', Verdana, 'Helvetica Neue', Arial, sans-serif"
 
 
 @contextmanager
@@ -72,25 +74,31 @@ def canvas(height: float, width: float = WIDTH) -> Iterator[Figure]:
 
 def save(figure: Figure, folder: Path, name: str) -> str:
     """Write a figure as NAME.svg, .png and .pdf, the same bytes for the same figure, and give it as SVG for a page."""
+    svg = b""
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
         for form, more in (
             ("svg", {"metadata": {"Date": None, "Creator": None}}),
             ("png", {"dpi": 200}),
             ("pdf", {"metadata": {"CreationDate": None, "Creator": None, "Producer": None}}),
         ):
-            write_whole(folder / f"{name}.{form}", _drawn(figure, form, facecolor="white", **more))
-        page = _drawn(figure, "svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return inline(page.decode(), name)
+            target = io.BytesIO()
+            figure.savefig(target, format=form, facecolor="white", **more)
+            write_whole(folder / f"{name}.{form}", target.getvalue())
+            svg = svg or target.getvalue()
+            figure.set_layout_engine("none")  # it is laid out now
+    return inline(svg.decode(), name)
 
 
 def inline(svg: str, name: str) -> str:
-    """Give an SVG document as an element of a page: texts and axes in the page's colour, its ids beside no other's."""
+    """Give an SVG document as an element of a page: without a background, texts and axes in the page's colour, its
+    ids beside no other's."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)
+    body = re.sub(r'<g id="patch_1">.*?</g>\s*', "", body, count=1, flags=re.DOTALL)
     body = re.sub(re.escape(INK), "currentColor", body, flags=re.IGNORECASE)
     body = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', body)
     body = re.sub(r'(xlink:href="#|url\(#)', rf"\1{name}-", body)
-    body = re.sub(r"font: ([\d.]+px) [^;\"]*", rf"font: \1 {_FACES}".replace('"', "'"), body)
+    body = re.sub(r"font: ([\d.]+px) [^;\"]*", rf"font: \1 {_FACES}", body)
     body = re.sub(r'\s(?:width|height)="[\d.]+pt"', "", body, count=2)
     return re.sub(r"\n\s*\n+", "\n", body)
 
@@ -117,9 +125,3 @@ def number(value: float, thousands: float = 1e4) -> str:
         if abs(value) >= least:
             return f"{value / factor:.4g}{suffix}"
     return f"{value:.4g}"
-
-
-def _drawn(figure: Figure, form: str, **more: Any) -> bytes:
-    target = io.BytesIO()
-    figure.savefig(target, format=form, **more)
-    return target.getvalue()

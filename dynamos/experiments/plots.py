@@ -1,4 +1,7 @@
-"""Plots: which picture shows what a measure tells, by its factors, and the picture. Numbers go on axes, names on rows."""
+"""Plots: which picture shows what a measure tells, by its factors, and the picture itself.
+
+Numbers go along axes, names down the side.
+"""
 
 from __future__ import annotations
 
@@ -232,7 +235,9 @@ def _legend(figure: Figure, analysis: Analysis, layout: Layout) -> None:
                linestyle=LINES[at] if layout.x else "none")
         for level, at in _sides(analysis, layout).items()
     ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside upper left", ncols=min(len(handles), 4), columnspacing=1.6)
+    title = layout.sides.title or layout.sides.name.replace("_", " ")
+    figure.legend(handles=handles, loc="outside upper left", ncols=min(len(handles), 4), columnspacing=1.6, title=title,
+                  alignment="left")  # fmt: skip
 
 
 def _panels(analysis: Analysis, layout: Layout) -> list[tuple[str, list[Row]]]:
