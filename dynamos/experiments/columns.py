@@ -36,6 +36,7 @@ TITLES: Final[Mapping[str, str]] = {
     "requests": "One row a request that a trial made, with what came back",
     "stages": "One row a stage of a request, from its trace",
     "samples": "One row a raw reading behind a measure",
+    "events": "One row a fault of a network, or an amendment of an agreement, that came over a trial",
     "usage": "One row a process of the testbed and trial, with what it used",
 }
 NAMES: Final = tuple(TITLES)
@@ -84,6 +85,15 @@ _LONG: Final[Mapping[str, tuple[Column, ...]]] = {
         *_OF_TRIAL,
         Column("measure", TEXT, "What the reading is of, as the script calls it"),
         Column("value", NUMBER, "The reading, in the unit of the measure where it is one's name"),
+    ),
+    "events": (
+        *_OF_TRIAL,
+        Column("what", TEXT, "The fault's action, or what became of the agreement"),
+        Column("on", TEXT, "The link, site or party that it was done to"),
+        Column("planned", NUMBER, "When it was due, from when the trial said so", "s"),
+        Column("began", NUMBER, "When it began", "s"),
+        Column("done", NUMBER, "When it was done", "s"),
+        Column("error", TEXT, "What went wrong with it"),
     ),
     "usage": (
         *_OF_TRIAL,

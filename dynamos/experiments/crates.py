@@ -54,6 +54,7 @@ _FILES: Final = {
     "requests": "One row a request of a trial, with what came back",
     "stages": "One row a stage of a request, from its trace",
     "samples": "One row a raw reading behind a measure",
+    "events": "One row a fault or amendment that came over a trial, with its moments",
     "usage": "One row a process and trial, with processor time and memory",
 }
 

@@ -1,4 +1,4 @@
-"""Tables: a run's trials as one tidy table, and what is behind them: requests, stages, raw samples, processes."""
+"""Tables: a run's trials as one tidy table, and what is behind them: requests, stages, raw samples, events, processes."""
 
 from __future__ import annotations
 
@@ -60,6 +60,13 @@ def _stages(record: Record) -> Iterable[Mapping[str, Any]]:
     return (stage.model_dump() for stage in record.stages)
 
 
+def _events(record: Record) -> Iterable[Mapping[str, Any]]:
+    for each in record.happened:
+        fault = each.get("fault", {})
+        on = fault.get("link") or fault.get("site") or each.get("party")
+        yield {**each, "what": fault.get("action") or each.get("amendment"), "on": on}
+
+
 def _usage(record: Record) -> Iterable[Mapping[str, Any]]:
     return (used.model_dump() for used in record.usage)
 
@@ -74,6 +81,7 @@ _ROWS: Mapping[str, Rows] = {
     "requests": _of_trial(_requests),
     "stages": _of_trial(_stages),
     "samples": _of_trial(_samples),
+    "events": _of_trial(_events),
     "usage": _of_trial(_usage),
 }
 

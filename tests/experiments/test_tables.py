@@ -75,11 +75,19 @@ def test_types_and_units_are_those_of_the_declaration(written):
 
 def test_other_tables_tell_their_trial(written):
     run, _ = written
-    for name, many in (("samples", 2), ("requests", 1), ("stages", 1), ("usage", 1)):
+    for name, many in (("samples", 2), ("events", 2), ("requests", 1), ("stages", 1), ("usage", 1)):
         rows = parquet.read_table(run.folder / f"{name}.parquet").to_pylist()
         trials = [each for each in run.records() if name != "samples" or each.samples]
         assert [row["trial"] for row in rows] == [each.number for each in trials for _ in range(many)]
         assert [row["warmup"] for row in rows] == [each.warmup for each in trials for _ in range(many)]
+
+
+def test_events_say_what_was_done_to_what_and_when(written):
+    run, _ = written
+    rows = parquet.read_table(run.folder / "events.parquet").to_pylist()
+    assert [(row["what"], row["on"], row["planned"], row["error"]) for row in rows[:2]] == [
+        ("cut", "a-b", 0.5, None), ("nobody may", "united", 1.0, "no"),
+    ]  # fmt: skip
 
 
 def test_tables_without_a_row_keep_their_columns(tmp_path):

@@ -66,6 +66,10 @@ def record(trial, **changed):
         "samples": {"took": [1.0, 2.0]},
         "requests": (Request(number=0, job="a-1", revision="r1", rows=3, job_seconds=0.1, seconds=0.2),),
         "stages": (Stage(request=0, name="decide", unit="orchestrator", start=0.0, seconds=0.01),),
+        "happened": (
+            {"fault": {"action": "cut", "link": "a-b"}, "planned": 0.5, "began": 0.51, "done": 0.52},
+            {"party": "united", "amendment": "nobody may", "planned": 1.0, "began": 1.0, "done": 1.1, "error": "no"},
+        ),
         "usage": (Usage(process="bus", cpu=0.01, peak=1000),),
         "began": datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC),
         "seconds": 0.25,
