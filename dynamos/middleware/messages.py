@@ -17,6 +17,10 @@ LEAVING = "leaving"
 Kind = Literal["archetypes", "requestTypes", "microservices", "policyEnforcer", "datasets", "parties"]
 
 
+REVOKED = "revoked"
+"""The code of a job, or a part of it, that an agreement no longer permits."""
+
+
 class Submit(Value):
     """`orchestrator.submit`, API -> orchestrator: run this. Answer: Submitted.
 

@@ -27,10 +27,11 @@ RETRY_SECONDS = 0.5
 
 
 class Mirror(Generic[T]):
-    """The values of a shelf, by name, kept current by `follow`."""
+    """The values of a shelf, by name, kept current by `follow`. `told` hears the name of each that has changed."""
 
-    def __init__(self, shelf: Shelf[T]) -> None:
+    def __init__(self, shelf: Shelf[T], told: Callable[[str], None] = lambda _: None) -> None:
         self._shelf = shelf
+        self._told = told
         self.values: dict[str, T] = {}
         self.revisions: dict[str, int] = {}
 
@@ -52,6 +53,7 @@ class Mirror(Generic[T]):
         else:
             self.values[name] = value
             self.revisions[name] = revision
+        self._told(name)
 
 
 class SharedView:

@@ -44,7 +44,10 @@ class Quantity(float):
             number = float(self) / factor
             if number >= 1 and abs(number - round(number, 3)) < 1e-9:  # noqa: PLR2004
                 return f"{round(number, 3):.15g}{unit}"
-        return f"{float(self):.15g}{self.base}"
+        text = f"{float(self):.15g}"
+        if "e" in text:  # what people do not write, `parse` does not read
+            text = f"{float(self):.24f}".rstrip("0").rstrip(".")
+        return f"{text}{self.base}"
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"

@@ -26,7 +26,7 @@ from dynamos.middleware.agent.ways import Ways
 from dynamos.middleware.configs import AgentConfig
 from dynamos.middleware.identity import vouchers
 from dynamos.middleware.identity.requestors import Requestors
-from dynamos.middleware.messages import Change, EndPart, Started, StartPart
+from dynamos.middleware.messages import REVOKED, Change, EndPart, Started, StartPart
 from dynamos.middleware.views import SharedView
 from dynamos.model.jobs import PartReport, Usage
 from dynamos.model.services import Limits, Service
@@ -70,6 +70,7 @@ class Agent:
         self._clock = clock
         self._requestors = requestors
         self._runs: dict[str, PartRun] = {}
+        self._permits: dict[str, Permit] = {}
         self._ended: OrderedDict[str, EndPart] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._starts: OrderedDict[str, asyncio.Task[Started]] = OrderedDict()
@@ -120,7 +121,7 @@ class Agent:
             if job in self._runs:
                 raise Conflict(f"job {job} runs here already")
             run = PartRun(permit.grant, message.grant, runner=self._runner, results=self._results)
-            self._runs[job] = run
+            self._runs[job], self._permits[job] = run, permit
             try:
                 async with AsyncExitStack() as stack:
                     run.exchange = await stack.enter_async_context(self._ways.of(permit.grant, message.grant))
@@ -128,8 +129,9 @@ class Agent:
                     await self._start_once_more(run, assignment)
                     way = stack.pop_all()
             except BaseException:
-                del self._runs[job]
+                del self._runs[job], self._permits[job]
                 raise
+        await self._hold(job)  # the agreement may have changed since the grant was admitted
         if (ended := self._ended.get(job)) is not None:
             await run.kill(_reason(ended))
         task = asyncio.create_task(self._follow(run, assignment, message.trace, way), name=f"part {job}")
@@ -153,7 +155,18 @@ class Agent:
         is_admin = user == "" or (user is not None and user in party.admins)
         agreement, changed = await agreements.change(message, self._kb, party.name, is_admin=is_admin)
         self._policy.agreement, self._policy.revision = agreement, changed.revision
+        await asyncio.gather(*(self._hold(job) for job in self._runs))
         return changed.as_json()
+
+    async def _hold(self, job: str) -> None:
+        """Hold a part to the agreement as it is now: stop it at once where that no longer permits it."""
+        try:
+            self._gatekeeper.review(self._permits[job])
+        except DynamosError as error:
+            told = f"{self._config.name}'s agreement no longer permits this job"
+            reasons = error.facts.get("reasons", [])
+            log.info("part.revoked job=%s revision=%d reason=%s", job, self._policy.revision, error)
+            await self._runs[job].kill(Cancelled(told, where=self._config.name, code=REVOKED, reasons=reasons))
 
     async def close(self) -> None:
         """Stop every part and wait until each has been reported or given up."""
@@ -214,7 +227,7 @@ class Agent:
                 report = await run.finish(assignment.deadline)
                 for usage in report.usages:
                     _span(usage)
-            del self._runs[run.grant.job]
+            del self._runs[run.grant.job], self._permits[run.grant.job]
             await self._tell(report)
 
     async def _tell(self, report: PartReport) -> None:

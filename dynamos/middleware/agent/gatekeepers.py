@@ -77,6 +77,17 @@ class Gatekeeper:
         await self._spent.spend(grant.id, grant.expires)
         return Permit(grant, request, decision)
 
+    def review(self, permit: Permit) -> None:
+        """Check what runs against the agreement as it is now. Raises Refused where it would not run so any more."""
+        if permit.decision is None:
+            return
+        now = self._decide(permit.request)
+        self._check_chain(permit.grant, permit.request, now)
+        if (now.query, now.uses) != (permit.decision.query, permit.decision.uses):
+            raise Refused(
+                "the agreement gives another part of the data now", where=self._config.name, code="other-query"
+            )
+
     def _decide(self, request: Request) -> ProviderDecision:
         party = self._config.name
         decision = self._engine.decide(

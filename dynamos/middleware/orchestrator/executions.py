@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -77,10 +78,10 @@ class Execution:
                 await self._end_others([owed[task] for task in pending], failed[0])
         return [self._live.owed(party).result() for party in group]
 
-    async def stop(self, code: str, reason: str) -> None:
-        """End every part of the job."""
-        for party in self._live.plan.parties:
-            await self._end_part(party, code, reason)
+    async def stop(self, code: str, reason: str, parties: Iterable[str] | None = None) -> None:
+        """End every part of the job, or those of these parties, at once."""
+        ended = self._live.plan.parties if parties is None else parties
+        await asyncio.gather(*(self._end_part(party, code, reason) for party in ended))
 
     async def _start_part(self, party: str) -> None:
         message = StartPart(

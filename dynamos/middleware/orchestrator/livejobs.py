@@ -9,6 +9,7 @@ from typing import Any
 from dynamos.kit.errors import DynamosError
 from dynamos.middleware.messages import Submit
 from dynamos.middleware.views import error_facts
+from dynamos.model.decisions import Decision
 from dynamos.model.jobs import Job, PartReport, State, step_state
 from dynamos.model.plans import Plan
 
@@ -44,9 +45,13 @@ class LiveJob:
         self.task: asyncio.Task[None] | None = None
         self.stop: DynamosError | None = None
         self.instances: dict[str, str] = {}
-        self._reports: dict[str, asyncio.Future[PartReport]] = {
-            party: asyncio.get_running_loop().create_future() for party in plan.parties
-        }
+        self._reports = _owed_by(plan)
+
+    def replan(self, plan: Plan, decision: Decision) -> None:
+        """Have another plan, under another decision. Only before the job starts."""
+        self.plan = plan
+        self.record = self.record.model_copy(update={"plan": plan, "decision": decision})
+        self._reports = _owed_by(plan)
 
     def report(self, report: PartReport) -> bool:
         """Take a part's report; the first one counts. Tells whether it did."""
@@ -86,3 +91,7 @@ class LiveJob:
             event = "lose" if worst is not None and worst.state == State.LOST else "fail"
         error = error_facts(self.stop) if self.stop is not None else worst.error if worst else None
         self.event(event, ended=now, error=error, parts=by_party)
+
+
+def _owed_by(plan: Plan) -> dict[str, asyncio.Future[PartReport]]:
+    return {party: asyncio.get_running_loop().create_future() for party in plan.parties}

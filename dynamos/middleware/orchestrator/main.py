@@ -55,7 +55,8 @@ async def _serve(config: OrchestratorConfig, ready: Callable[[str], None]) -> No
         await until("the marketplace's own values in the view", _seeded(config, overview), within=SEEDED_SECONDS)
         await _forget(kb, await book.recover())
         stack.push_async_callback(orchestrator.close)
-        await stack.enter_async_context(background(lambda: _watch_parties(presences, orchestrator)))
+        watch = lambda: _watch_parties(presences, orchestrator)  # noqa: E731  a work has no arguments
+        await stack.enter_async_context(background(watch, orchestrator.enforce))
         await _listen(kb, orchestrator, curator, book)
         ready(config.bus)
         await stopped.wait()

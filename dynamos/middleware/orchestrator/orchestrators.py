@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any
 
 from opentelemetry import trace
 
@@ -18,20 +19,19 @@ from dynamos.middleware import telemetry
 from dynamos.middleware.configs import OrchestratorConfig
 from dynamos.middleware.identity import vouchers
 from dynamos.middleware.identity.requestors import Requestors
-from dynamos.middleware.messages import LEAVING, CancelJob, Check, Checked, JobEvent, Submit, Submitted
+from dynamos.middleware.messages import LEAVING, REVOKED, CancelJob, Check, Checked, JobEvent, Submit, Submitted
 from dynamos.middleware.network.meetings import Announced, Meeting, Meetings
 from dynamos.middleware.orchestrator.admissions import Admission
+from dynamos.middleware.orchestrator.deliberations import Deliberation, refusal
+from dynamos.middleware.orchestrator.enforcement import Breach, Enforcer
 from dynamos.middleware.orchestrator.executions import Execution, seconds_left
 from dynamos.middleware.orchestrator.jobbooks import JobBook
 from dynamos.middleware.orchestrator.livejobs import LiveJob, components
 from dynamos.middleware.orchestrator.overviews import Overview
 from dynamos.middleware.orchestrator.soundings import Soundings
 from dynamos.middleware.views import error_facts
-from dynamos.model.decisions import Decision
 from dynamos.model.jobs import Job, PartReport, State
 from dynamos.model.plans import Plan
-from dynamos.model.requests import Request
-from dynamos.planning import plans
 from dynamos.policy.engines import PolicyEngine
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Orchestrator:
         self._config = config
         self._kb = kb
         self._overview = overview
-        self._engine = engine
+        self._thought = Deliberation(kb, overview, engine, clock)
         self._book = book
         self._requestors = requestors
         self._clock = clock
@@ -68,6 +68,11 @@ class Orchestrator:
         self._live: dict[str, LiveJob] = {}
         self._idle = asyncio.Event()
         self._draining = False
+        self._enforcer = Enforcer(lambda: list(self._live.values()), self._thought, self._revoke)
+
+    async def enforce(self) -> None:
+        """Hold running jobs to the agreements whenever these change, until cancelled."""
+        await self._enforcer.follow(self._overview.amended)
 
     @property
     def waiting(self) -> int:
@@ -78,9 +83,9 @@ class Orchestrator:
         """Decide and plan, and run nothing."""
         request = message.request
         self._requestors.check(request.user.user_name, message.voucher, vouchers.to_check(request))
-        decision = self._decide(message.request)
+        decision = self._thought.decide(message.request)
         try:
-            plan = plans.plan(message.request, decision, self._overview.landscape(), job="check")
+            plan = self._thought.plan(message.request, decision, "check")
         except DynamosError as error:
             return Checked(decision=decision, error=error_facts(error))
         return Checked(decision=decision, plan=plan)
@@ -110,6 +115,8 @@ class Orchestrator:
     def take_report(self, report: PartReport) -> None:
         """Take the report of a part. One that nobody waits for any more is dropped."""
         live = self._live.get(report.job)
+        if live and live.stop is None and (report.error or {}).get("code") == REVOKED:
+            live.stop = Refused(report.error["message"], **_facts(report.error)) if report.error else None
         if live is None or not live.report(report):
             log.info("report.late job=%s party=%s state=%s", report.job, report.party, report.state)
 
@@ -148,12 +155,12 @@ class Orchestrator:
         request = message.request
         self._requestors.check(request.user.user_name, message.voucher, vouchers.to_run(message.job, request))
         began = time.monotonic()
-        decision = self._decide(request)
+        decision = self._thought.decide(request)
         decided = time.monotonic()
-        await self._audit(message, decision)
+        await self._thought.note(message, decision)
         if not decision.permitted:
             raise refusal(decision)
-        plan = plans.plan(request, decision, self._overview.landscape(), job=message.job)
+        plan = self._thought.plan(request, decision, message.job)
         now = self._clock.now()
         settings = self._config.settings
         wanted = min(request.deadline or settings.deadline, settings.max_deadline)
@@ -202,6 +209,7 @@ class Orchestrator:
             left = seconds_left(live.record.deadline, self._clock.now())
             await self._overview.present(live.plan.parties, within=left)
             began = time.monotonic()
+            self._renew(live)
             self._note_instances(live)
             async with self._meetings.of(live.plan) as meeting:
                 met = time.monotonic()
@@ -220,6 +228,24 @@ class Orchestrator:
                 if self._soundings and live.stop is None:
                     told = await self._soundings.explain(live.plan, told)
                 live.conclude(told, groups, self._clock.now())
+
+    def _renew(self, live: LiveJob) -> None:
+        """Decide and plan again where an agreement has changed while the job waited. Raises Refused, Unavailable."""
+        if self._thought.revision == live.record.decision.revision:
+            return
+        decision = self._thought.decide(live.record.request)
+        if not decision.permitted:
+            raise refusal(decision)
+        live.replan(self._thought.plan(live.record.request, decision, live.record.id), decision)
+
+    async def _revoke(self, breach: Breach) -> None:
+        """Stop the parts that an agreement no longer permits, and keep why."""
+        live = breach.live
+        live.stop = live.stop or breach.error
+        if live.record.state == State.SUBMITTED and live.task is not None:
+            live.task.cancel()
+        await self._execution(live, Announced({})).stop(REVOKED, breach.error.message, breach.parties)
+        await self._thought.note_revoked(live.record, breach.error)
 
     def _note_instances(self, live: LiveJob) -> None:
         """Remember which life of each agent is to run its part: another one knows nothing of it."""
@@ -248,34 +274,6 @@ class Orchestrator:
         timings = {**live.record.timings, **{name: value * 1e3 for name, value in seconds.items()}}
         live.record = live.record.model_copy(update={"timings": timings})
 
-    def _decide(self, request: Request) -> Decision:
-        known = self._overview
-        if request.type not in known.shared.request_types:
-            raise NotFound(f"there is no request type {request.type!r}", where="$.type")
-        with tracer.start_as_current_span("decide"):
-            return self._engine.decide(
-                request,
-                known.agreements,
-                known.catalogue,
-                request_types=known.shared.request_types,
-                services=known.shared.services,
-                archetypes=known.shared.archetypes,
-                now=self._clock.now(),
-                revision=known.revision,
-            )
-
-    async def _audit(self, message: Submit, decision: Decision) -> None:
-        record = {
-            "event": "request.permitted" if decision.permitted else "request.refused",
-            "time": self._clock.now().isoformat(),
-            "job": message.job,
-            "user": message.request.user.user_name,
-            "request": message.request.digest(),
-            "revision": decision.revision,
-            "decision": decision.as_json(),
-        }
-        await self._kb.log("audit").append(f"orchestrator.{message.job}", record)
-
 
 class WhereTheySay:
     """Meetings of parties that take streams where they say so: they reach each other as it is."""
@@ -292,8 +290,6 @@ class WhereTheySay:
         return
 
 
-def refusal(decision: Decision) -> Refused:
-    """Give the error that tells a requestor why every party refuses."""
-    reasons = [reason.as_json() for reason in decision.reasons]
-    parties = ", ".join(decision.providers)
-    return Refused(f"none of {parties} permits this request", reasons=reasons, decision=decision.as_json())
+def _facts(error: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the members of an error as it is kept in a report, but for its message and its kind."""
+    return {name: value for name, value in error.items() if name not in ("message", "status", "kind")}

@@ -35,7 +35,9 @@ class Overview:
         self._presences = presences
         self._leaving: dict[str, float] = dict.fromkeys(parties, time.monotonic()) if awaits else {}
         self._changed = asyncio.Event()
-        self._agreements = {party: Mirror(agreements_of(kb, party)) for party in parties}
+        self.amended: asyncio.Queue[str] = asyncio.Queue()
+        """The parties whose agreements have changed, as they do."""
+        self._agreements = {party: Mirror(agreements_of(kb, party), self._amend) for party in parties}
         self._catalogues = {party: Mirror(catalogue_of(kb, party)) for party in parties}
         self.works: list[Work] = [
             *self.shared.works,
@@ -86,6 +88,9 @@ class Overview:
                 names = " and ".join(missing)
                 what = f"{names} did not come back from a restart in time"
                 raise Unavailable(what, where=", ".join(missing), hint="ask again later", code="offline") from None
+
+    def _amend(self, party: str) -> None:
+        self.amended.put_nowait(party)
 
     async def _follow(self) -> None:
         """Take note of who leaves to come back, and of who is back."""

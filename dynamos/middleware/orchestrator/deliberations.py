@@ -1,0 +1,96 @@
+"""Deliberations: what policy and planning say of a request now, and the record of it in the audit stream."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from opentelemetry import trace
+
+from dynamos.kit.clocks import Clock
+from dynamos.kit.errors import DynamosError, NotFound, Refused
+from dynamos.knowledge.bases import KnowledgeBase
+from dynamos.middleware.messages import Submit
+from dynamos.middleware.orchestrator.overviews import Overview
+from dynamos.middleware.views import error_facts
+from dynamos.model.decisions import Decision, ProviderDecision
+from dynamos.model.jobs import Job
+from dynamos.model.plans import Plan
+from dynamos.model.requests import Request
+from dynamos.planning import plans
+from dynamos.policy.engines import PolicyEngine
+
+log = logging.getLogger(__name__)
+tracer = trace.get_tracer("dynamos.orchestrator")
+
+
+class Deliberation:
+    """Decides and plans over the marketplace as it is now, and writes down what was decided."""
+
+    def __init__(self, kb: KnowledgeBase, overview: Overview, engine: PolicyEngine, clock: Clock) -> None:
+        self._kb = kb
+        self._overview = overview
+        self._engine = engine
+        self._clock = clock
+
+    @property
+    def revision(self) -> str:
+        """The policy revision that a decision would have now."""
+        return self._overview.revision
+
+    def decide(self, request: Request) -> Decision:
+        """Give what every provider says. Raises NotFound for a request type that there is not."""
+        known = self._overview
+        if request.type not in known.shared.request_types:
+            raise NotFound(f"there is no request type {request.type!r}", where="$.type")
+        with tracer.start_as_current_span("decide"):
+            return self._engine.decide(
+                request,
+                known.agreements,
+                known.catalogue,
+                request_types=known.shared.request_types,
+                services=known.shared.services,
+                archetypes=known.shared.archetypes,
+                now=self._clock.now(),
+                revision=known.revision,
+            )
+
+    def decide_of(self, request: Request, party: str) -> ProviderDecision:
+        """Give what one provider says of its part in a request."""
+        return self.decide(request.model_copy(update={"providers": (party,)})).providers[party]
+
+    def plan(self, request: Request, decision: Decision, job: str) -> Plan:
+        """Give the plan over a decision. Raises what `plans.plan` raises."""
+        return plans.plan(request, decision, self._overview.landscape(), job=job)
+
+    def plan_anew(self, job: Job) -> Plan:
+        """Give the plan that a job's request would have now. Raises what makes it impossible."""
+        return self.plan(job.request, self.decide(job.request), job.id)
+
+    async def note(self, message: Submit, decision: Decision) -> None:
+        """Write down what was decided over a request, before anything is done about it."""
+        event = "request.permitted" if decision.permitted else "request.refused"
+        user, request = message.request.user.user_name, message.request.digest()
+        told = {"user": user, "request": request, "revision": decision.revision, "decision": decision.as_json()}
+        await self._write(event, message.job, told)
+
+    async def note_revoked(self, job: Job, error: DynamosError) -> None:
+        """Write down that a job was stopped for what an agreement says now. It is stopped whether or not that works."""
+        try:
+            await self._write(
+                "job.revoked", job.id, {"user": job.user, "revision": self.revision, "error": error_facts(error)}
+            )
+        except DynamosError as failure:
+            log.warning("audit.unwritten job=%s error=%s", job.id, failure)
+
+    async def _write(self, event: str, job: str, told: Mapping[str, Any]) -> None:
+        record = {"event": event, "time": self._clock.now().isoformat(), "job": job, **told}
+        await self._kb.log("audit").append(f"orchestrator.{job}", record)
+
+
+def refusal(decision: Decision) -> Refused:
+    """Give the error that tells a requestor why every party refuses."""
+    reasons = [reason.as_json() for reason in decision.reasons]
+    parties = ", ".join(decision.providers)
+    return Refused(f"none of {parties} permits this request", reasons=reasons, decision=decision.as_json())
