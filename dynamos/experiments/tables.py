@@ -1,4 +1,4 @@
-"""Tables: a run's trials as one tidy table, and what is behind them: requests, stages, raw samples, events, processes."""
+"""Tables: a run's trials as one tidy table, and what is behind them: requests, stages, samples, events, processes."""
 
 from __future__ import annotations
 
