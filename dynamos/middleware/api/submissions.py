@@ -21,7 +21,7 @@ from dynamos.middleware.api.events import Events
 from dynamos.middleware.api.orchestrators import Orchestrator
 from dynamos.middleware.api.results import Delivery, Results
 from dynamos.middleware.identity import vouchers
-from dynamos.middleware.messages import JobEvent, Submit
+from dynamos.middleware.messages import REVOKED, JobEvent, Submit
 from dynamos.model.jobs import Job
 from dynamos.model.profiles import Settings
 from dynamos.model.requests import Request
@@ -32,6 +32,8 @@ MARGIN_SECONDS = 15.0
 LOOK_AGAIN_SECONDS = 5.0
 SETTLE_SECONDS = 10.0
 CLOSE_SECONDS = 3.0
+TRIES_AGAIN = 3
+"""How often a job that its agreement ended is run again: agreements may go on changing."""
 _JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _NO_WORD = re.compile(r"[^a-z0-9]+")
 _SLUG_LENGTH = 32
@@ -146,8 +148,21 @@ class Submissions:
     async def run(self, ask: Ask, caller: Caller, *, key: str = "", within: float | None = None) -> Delivery:
         """Submit and wait for the end, or for `within` seconds; then the job goes on.
 
-        Who goes away while waiting cancels the job, unless they chose its id and so can come back.
+        Who goes away while waiting cancels the job, unless they chose its id and so can come back. A job that an
+        agreement no longer permits, but would in another way, is run again in that way while somebody waits for it:
+        nothing of its result has left yet.
         """
+        end = time.monotonic() + (self.longest(ask.request) if within is None else within)
+        delivery = await self._run_once(ask, caller, key=key, within=within)
+        for _ in range(TRIES_AGAIN):
+            left = end - time.monotonic()
+            if ask.job or key or left <= 0 or not _runs_otherwise(delivery):
+                break
+            log.info("job.again job=%s", delivery.job)
+            delivery = await self._run_once(ask, caller, key="", within=left)
+        return delivery
+
+    async def _run_once(self, ask: Ask, caller: Caller, *, key: str, within: float | None) -> Delivery:
         delivery = await self.submit(ask, caller, key=key)
         longest = self.longest(ask.request)
         try:
@@ -269,6 +284,12 @@ def _settled_or_ended(delivery: Delivery) -> Any:
     """Wake when all is here, and also when the job ends, from when on results have to come soon."""
     ended = delivery.record is not None and delivery.record.state.final
     return lambda seen: seen.complete or (not ended and seen.record is not None and seen.record.state.final)
+
+
+def _runs_otherwise(delivery: Delivery) -> bool:
+    """Tell whether a job was stopped for an agreement under which its request would run in another way."""
+    error = (delivery.record.error if delivery.record else None) or {}
+    return error.get("code") == REVOKED and bool(error.get("again"))
 
 
 def _check_same(job: str, request: Request, user: str, former: str) -> None:
