@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +17,9 @@ LONGEST = 256 * 1024
 """So many bytes of each log are kept: its end."""
 MOST = 200
 """So many logs are kept: the newest. Where each request has its own network there may be many."""
+
+STATE = b"STATE"
+"""Stands for the path of the testbed's state, which is of no use to others."""
 
 _DAEMONS = ("wan/*/logs/*.log", "nodes/*/logs/*.log", "nodes/*/containers/*/logs/*.log")
 _BETWEEN = ("nodes", "containers", "box", "logs")
@@ -35,7 +39,7 @@ def keep(folder: Path, state: StateFolder, name: str) -> Path | None:
     try:
         place.mkdir(parents=True)
         for own, path in found:
-            write_whole(place / own, _end(path))
+            write_whole(place / own, _end(path).replace(os.fsencode(state.root), STATE))
     except (OSError, DynamosError) as error:
         log.warning("logs.lost testbed=%s error=%s", name, error)
     return place

@@ -62,3 +62,9 @@ def test_a_full_disk_is_no_reason_to_stop(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(logs, "write_whole", full)
     logs.keep(tmp_path / "logs", a_testbed(tmp_path / "state"), "laptop")
     assert "logs.lost" in caplog.text
+
+
+def test_the_place_of_the_testbed_is_not_told(tmp_path):
+    state = a_testbed(tmp_path / "state")
+    state.log.write_text(f"it is in {state.root}/units\n")
+    assert (logs.keep(tmp_path / "logs", state, "laptop") / "supervisor.log").read_text() == "it is in STATE/units\n"
