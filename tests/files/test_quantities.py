@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from dynamos.model.units import Duration, Rate, Size
 
-NUMBERS = st.floats(min_value=0, max_value=1e12, allow_nan=False)
+NUMBERS = st.just(0.0) | st.floats(min_value=1e-12, max_value=1e12, allow_nan=False)
 
 
 @given(NUMBERS, st.sampled_from([Duration, Rate, Size]))
