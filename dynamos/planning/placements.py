@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from dynamos.kit.errors import Broken
 from dynamos.model.archetypes import Archetype
 from dynamos.model.decisions import ProviderDecision, Reason
 from dynamos.model.requests import Request
 from dynamos.planning.chains import Chain
 from dynamos.planning.landscapes import Landscape
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One archetype that a provider could take part under, and the parties that could compute then."""
-
-    archetype: Archetype
-    computers: tuple[str, ...]
+from dynamos.planning.planners import Choice, Planner, Question
 
 
 @dataclass(slots=True)
@@ -32,10 +26,14 @@ class Placement:
 
 
 def place(
-    request: Request, answers: Mapping[str, ProviderDecision], chains: Mapping[str, Chain], landscape: Landscape
+    request: Request,
+    answers: Mapping[str, ProviderDecision],
+    chains: Mapping[str, Chain],
+    landscape: Landscape,
+    planner: Planner,
 ) -> Placement:
-    """Choose for every provider: of what it permits and its chain can run under, the archetype of least weight; of
-    compute providers that are there, those that serve as many providers as possible.
+    """Have the planner choose for every provider among what it permits and its chain can run under, with the compute
+    providers that are there. Raises Broken where the planner answers with something else.
 
     Providers that have no place are left out, and the rest is placed again: alone, a provider may have more choice.
     """
@@ -49,10 +47,11 @@ def place(
         }
         without = [party for party, choices in options.items() if not choices]
         if not without:
-            chosen = _chosen(request, options, landscape)
-            compute = _computers(chosen)
-            archetypes = {party: choice.archetype.name for party, choice in chosen.items()}
-            return Placement(archetypes, compute, left_out, waiting)
+            question = Question(request, {party: tuple(choices) for party, choices in options.items()}, landscape)
+            pick = planner.pick(question)
+            if not question.permits(pick):
+                raise Broken(f"the planner {planner.name!r} picked what is not permitted", where=pick.name)
+            return Placement(dict(pick.archetypes), dict(pick.compute), left_out, waiting)
         providers = len(remaining)
         for party in without:
             answer = remaining.pop(party)
@@ -105,43 +104,6 @@ def _candidates(
         if request.compute_provider in (None, party)
         and (party == answer.party or party not in providers or not chain.forced)
     )
-
-
-def _chosen(request: Request, options: Mapping[str, list[Choice]], landscape: Landscape) -> dict[str, Choice]:
-    """Take the lightest choice of each. Who explicitly does not want a union gets the data left where they are, if
-    every provider permits that."""
-    still = {
-        party: [choice for choice in choices if not choice.archetype.moves_data] for party, choices in options.items()
-    }
-    if len(options) > 1 and _refuses_union(request, landscape) and all(still.values()):
-        options = still
-    return {party: choices[0] for party, choices in options.items()}
-
-
-def _refuses_union(request: Request, landscape: Landscape) -> bool:
-    optional = landscape.request_types[request.type].optional_services
-    return any(
-        request.wants(option) is False and name in landscape.services and landscape.services[name].inputs == "many"
-        for name, option in optional.items()
-    )
-
-
-def _computers(chosen: Mapping[str, Choice]) -> dict[str, str]:
-    """Assign computing parties so that few of them serve all: each time the one that serves most of the rest.
-
-    Of two that serve as many, the one that comes first in the agreements, in the order of the providers.
-    """
-    assigned: dict[str, str] = {}
-    rest = [party for party in chosen if chosen[party].archetype.moves_data]
-    while rest:
-        served: dict[str, list[str]] = {}
-        for party in rest:
-            for computer in chosen[party].computers:
-                served.setdefault(computer, []).append(party)
-        best = max(served, key=lambda computer: len(served[computer]))
-        assigned.update(dict.fromkeys(served[best], best))
-        rest = [party for party in rest if party not in assigned]
-    return {party: assigned.get(party, party) for party in chosen}
 
 
 def _reasons(

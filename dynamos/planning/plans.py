@@ -12,10 +12,13 @@ from dynamos.planning.assembly import assemble
 from dynamos.planning.chains import Chain, compose
 from dynamos.planning.landscapes import Landscape
 from dynamos.planning.placements import Placement, place
+from dynamos.planning.planners import Planner, Weights
+
+WEIGHTS = Weights()
 
 
-def plan(request: Request, decision: Decision, landscape: Landscape, *, job: str) -> Plan:
-    """Give the plan of a job. Pure: the same arguments give the same plan.
+def plan(request: Request, decision: Decision, landscape: Landscape, *, job: str, planner: Planner = WEIGHTS) -> Plan:
+    """Give the plan of a job. Pure, as far as the planner is: the same arguments give the same plan.
 
     Only providers that permit the request take part; the notes say who does not, and why. Raises Refused (fact
     `reasons`) where nobody permits it or no archetype fits, Unavailable where nobody who permits it is online or no
@@ -35,7 +38,7 @@ def plan(request: Request, decision: Decision, landscape: Landscape, *, job: str
         )
     compose(request, landscape.request_types, landscape.services)
     chains, unfit = _chains(request, decision, landscape, present)
-    placed = place(request, {party: decision.providers[party] for party in chains}, chains, landscape)
+    placed = place(request, {party: decision.providers[party] for party in chains}, chains, landscape, planner)
     placed.reasons.update(unfit)
     if not placed.archetypes:
         raise _nowhere(placed)
