@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dynamos.testbed.overlays import materials, scripts
+from dynamos.testbed.overlays import ends, materials, scripts
 from dynamos.testbed.overlays.drivers import Member, Network
 
 _RUN = "/run"
@@ -122,9 +122,9 @@ def moving(end: Endpoint, device: str) -> str:
     inside = (
         f"addr add {end.address} dev {end.network.name}", f"link set {end.network.name} up",
     )  # fmt: skip
-    return (
-        f"ip link set {device} mtu {end.network.mtu} addrgenmode none netns {end.box} name {end.network.name}\n"
-        + scripts.fed(f"ip -n {end.box} -batch -", inside)
+    looks = f"mtu {end.network.mtu} {ends.no_ipv6(end.network)}"
+    return f"ip link set {device} {looks} netns {end.box} name {end.network.name}\n" + scripts.fed(
+        f"ip -n {end.box} -batch -", inside
     )
 
 

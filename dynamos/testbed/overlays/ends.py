@@ -11,6 +11,9 @@ from dynamos.testbed.hosts import Host
 from dynamos.testbed.overlays import scripts
 from dynamos.testbed.overlays.drivers import Member, Network
 
+_IPV6_LEAST = 1280
+"""The smallest packet that a network of IPv6 carries (RFC 8200)."""
+
 
 def table(network: Network, member: Member) -> str:
     """Give the name of a member's own table of rules (nftables, family inet) at its node."""
@@ -26,6 +29,12 @@ def hardware_address(number: int, place: int, *, side: int = 0) -> str:
     """Give a hardware address of our own (locally administered): number and place tell members apart, and the side of
     a cable its ends (0 the container, 1 the node)."""
     return bytes((2 + 4 * side, *(number & 0xFFFFFF).to_bytes(3, "big"), *(place & 0xFFFF).to_bytes(2, "big"))).hex(":")
+
+
+def no_ipv6(network: Network) -> str:
+    """Give the words for `ip link set` by which a device gives itself no address of IPv6. Where packets are smaller
+    than IPv6 needs, the kernel has none of it on the device and takes no word about it."""
+    return "addrgenmode none" if network.mtu >= _IPV6_LEAST else ""
 
 
 def made_once(member: Member, device: str, create: str, body: str, inside: Sequence[str]) -> str:

@@ -115,9 +115,9 @@ def _making(network: Network, member: Member, segment: Segment) -> str:
     port, vni = int(network.options.get("port", PORT)), f"@th,96,24 {network.number}"
     foreign = f"udp dport {port} {vni} ip saddr != {{ {nodes} }} counter drop"
     trunk = (
-        f"link set {bridge} mtu {network.mtu} addrgenmode none",
+        f"link set {bridge} mtu {network.mtu} {ends.no_ipv6(network)}",
         f"link set {bridge} up",
-        f"link set {tunnel} addrgenmode none master {bridge}",
+        f"link set {tunnel} {ends.no_ipv6(network)} master {bridge}",
         f"link set {tunnel} type bridge_slave learning off",
         f"link set {tunnel} up",
     )
@@ -125,9 +125,11 @@ def _making(network: Network, member: Member, segment: Segment) -> str:
         f"ip link add {cable} mtu {network.mtu} type veth peer name {device} netns {member.container.name} "
         f"address {ends.hardware_address(network.number, network.place(member.address))} mtu {network.mtu}"
     )
-    plug = scripts.fed("ip -batch -", (f"link set {cable} addrgenmode none master {bridge}", f"link set {cable} up"))
+    plug = scripts.fed(
+        "ip -batch -", (f"link set {cable} {ends.no_ipv6(network)} master {bridge}", f"link set {cable} up")
+    )
     inside = (
-        f"link set {device} addrgenmode none",
+        f"link set {device} {ends.no_ipv6(network)}",
         f"addr add {member.address}/{network.range.prefixlen} dev {device}",
         f"link set {device} up",
     )

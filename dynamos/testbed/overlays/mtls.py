@@ -175,13 +175,14 @@ def _beside(end: Endpoint, others: Sequence[materials.Peer]) -> str:
     place = network.place(member.address)
     inner, outer = (ends.hardware_address(network.number, place, side=which) for which in (0, 1))
     outside = [
-        "link set lo up", f"link set {_CABLE} addrgenmode none", f"link set {_CABLE} up", f"addr flush dev {_CABLE}",
+        "link set lo up", f"link set {_CABLE} {ends.no_ipv6(network)}", f"link set {_CABLE} up",
+        f"addr flush dev {_CABLE}",
         *(f"addr add {peer.address}/32 dev {_CABLE}" for peer in others),
         f"route replace {member.address} dev {_CABLE}",
         f"neigh replace {member.address} lladdr {inner} dev {_CABLE} nud permanent",
     ]  # fmt: skip
     inside = [
-        f"link set {device} addrgenmode none", f"addr replace {member.address}/32 dev {device}",
+        f"link set {device} {ends.no_ipv6(network)}", f"addr replace {member.address}/32 dev {device}",
         f"link set {device} up", f"route flush dev {device}",
         *(f"route replace {peer.address} dev {device} src {member.address}" for peer in others),
         *(f"neigh replace {peer.address} lladdr {outer} dev {device} nud permanent" for peer in others),

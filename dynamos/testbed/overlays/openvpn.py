@@ -136,7 +136,7 @@ def _up(end: Endpoint, address: str) -> str:
     inside = (f"link set {device} up", f"route add {address} dev {device} src {end.member.address}")
     return (
         f"cd {end.folder}\nrm -f {address}.ready\n"
-        f"ip link set $dev mtu {end.network.mtu} addrgenmode none netns {end.box} name {device}\n"
+        f"ip link set $dev mtu {end.network.mtu} {ends.no_ipv6(end.network)} netns {end.box} name {device}\n"
         # What comes from there must come from the peer.
         f"ip netns exec {end.box} sh -c 'echo 1 > /proc/sys/net/ipv4/conf/{device}/rp_filter'\n"
         + scripts.fed(f"ip -n {end.box} -batch -", inside)
@@ -148,7 +148,7 @@ def _holder(end: Endpoint) -> str:
     """Give a script that makes the device that has the address, and nothing behind it."""
     create = f"ip -n {end.box} tuntap add dev {end.network.name} mode tun"
     inside = (
-        f"link set {end.network.name} mtu {end.network.mtu} addrgenmode none",
+        f"link set {end.network.name} mtu {end.network.mtu} {ends.no_ipv6(end.network)}",
         f"addr add {end.member.address}/32 dev {end.network.name}", f"link set {end.network.name} up",
     )  # fmt: skip
     return ends.made_once(end.member, end.network.name, create, "", inside)

@@ -148,11 +148,12 @@ def _cabling(network: Network, member: Member) -> str:
         ends.hardware_address(int(IPv4Address(own)) >> 16, int(IPv4Address(own)), side=side) for side in (0, 1)
     )
     node = (
-        f"link set {cable} addrgenmode none", f"link set {cable} up", f"route replace {own} dev {cable}",
+        f"link set {cable} {ends.no_ipv6(network)}", f"link set {cable} up", f"route replace {own} dev {cable}",
         f"neigh replace {own} lladdr {inner} dev {cable} nud permanent",
     )  # fmt: skip
     inside = (
-        f"link set {DEVICE} addrgenmode none", f"addr replace {own}/32 dev {DEVICE}", f"link set {DEVICE} up",
+        f"link set {DEVICE} {ends.no_ipv6(network)}", f"addr replace {own}/32 dev {DEVICE}",
+        f"link set {DEVICE} up",
         f"neigh replace {_ROUTER} lladdr {outer} dev {DEVICE} nud permanent",
     )  # fmt: skip
     errors = "icmp type { destination-unreachable, time-exceeded }"

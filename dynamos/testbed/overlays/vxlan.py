@@ -106,7 +106,8 @@ def _making(network: Network, member: Member, others: Sequence[materials.Peer]) 
         body += f"ip route replace {_here(network, member)} dev $2\n"
     address = f"{member.address}/{network.range.prefixlen}"
     inside = (
-        f"link set {device} addrgenmode none", f"addr add {address} dev {device}", f"link set {device} up", *neighbours,
+        f"link set {device} {ends.no_ipv6(network)}", f"addr add {address} dev {device}",
+        f"link set {device} up", *neighbours,
     )  # fmt: skip
     return ends.made_once(member, device, create, body, inside)
 
