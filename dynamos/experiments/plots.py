@@ -57,12 +57,11 @@ def choose(analysis: Analysis, factors: Sequence[Factor]) -> Layout:
     numeric = [f for f in varied if f.open and len(levels[f.name]) >= _NUMERIC_FROM]
     x = max(numeric, key=lambda factor: len(levels[factor.name]), default=None)
     rest = [factor for factor in varied if factor is not x]
-    rows = None
-    if x is None and rest:
-        rows = max(rest, key=lambda factor: len(levels[factor.name])) if len(rest) > 1 else rest[0]
-        rest = [factor for factor in rest if factor is not rows]
-    sides = next((factor for factor in rest if len(levels[factor.name]) <= _MOST_SIDES), None)
+    alone = x is None and len(rest) == 1
+    sides = next((each for each in rest if len(levels[each.name]) <= _MOST_SIDES and not alone), None)
     rest = [factor for factor in rest if factor is not sides]
+    rows = max(rest, key=lambda factor: len(levels[factor.name])) if x is None and rest else None
+    rest = [factor for factor in rest if factor is not rows]
     panels: list[Factor] = []
     many = 1
     for factor in rest:
@@ -231,7 +230,7 @@ def _legend(figure: Figure, analysis: Analysis, layout: Layout) -> None:
     if layout.sides is None:
         return
     handles = [
-        Line2D([], [], color=COLOURS[at], marker=MARKERS[at], label=_named(level, layout.sides),
+        Line2D([], [], color=COLOURS[at], marker=MARKERS[at], label=_bare(level),
                linestyle=LINES[at] if layout.x else "none")
         for level, at in _sides(analysis, layout).items()
     ]  # fmt: skip
@@ -292,6 +291,10 @@ def _named(level: Level | None, factor: Factor | None) -> str:
     if level is None:
         return f"no {factor.name.replace('_', ' ')}"
     return _said(factor, level) if isinstance(level, bool | int | float) else written(level)
+
+
+def _bare(level: Level | None) -> str:
+    return "without" if level is None else number(level) if isinstance(level, float) else written(level)
 
 
 def _said(factor: Factor, level: Level) -> str:

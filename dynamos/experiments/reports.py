@@ -103,9 +103,10 @@ def _claims(experiment: Experiment, outcomes: Outcomes) -> list[dict[str, Any]]:
 def _measure(run: Run, experiment: Experiment, outcomes: Outcomes, measure: Measure, *, drawn: bool) -> Shown:
     analysis = analyse(outcomes, experiment.factors, measure, experiment.baseline, seed=run.plan.seed)
     plot = plots.draw(analysis, experiment.factors, run.folder / PLOTS) if drawn else None
+    titles = {factor.name: factor.title or factor.name.replace("_", " ") for factor in experiment.factors}
     effects = [
         {
-            "factor": effect.factor.title or effect.factor.name.replace("_", " "),
+            "factor": titles[effect.factor.name],
             "level": written(effect.level),
             "reference": written(effect.reference),
             **_contrast(effect.contrast, measure),
@@ -116,7 +117,9 @@ def _measure(run: Run, experiment: Experiment, outcomes: Outcomes, measure: Meas
         wordings.sentence(_level(e.factor.name, e.level), _level(e.factor.name, e.reference), e.contrast, measure)
         for e in _telling(analysis)
     ]
-    spreads = [{"factor": name, "p": each.p, "share": each.share} for name, each in analysis.spreads.items()]
+    spreads = [
+        {"factor": titles.get(name, name), "p": each.p, "share": each.share} for name, each in analysis.spreads.items()
+    ]
     return Shown(measure, analysis, plot, _rows(analysis), effects, spreads, sentences[:_MOST_FINDINGS])
 
 
@@ -286,4 +289,4 @@ def _files(folder: Path) -> list[dict[str, Any]]:
 
 
 def _level(factor: str, level: Any) -> str:
-    return written(level) if isinstance(level, str) else f"{factor.replace('_', ' ')} {written(level)}"
+    return level if isinstance(level, str) else f"{factor.replace('_', ' ')} {wordings.level(level)}"

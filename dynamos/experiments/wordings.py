@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from dynamos.experiments.factors import Cell, Level, written
 from dynamos.experiments.measures import Measure
-from dynamos.experiments.statistics import Contrast, Estimate, Summary, Verdict
+from dynamos.experiments.statistics import FEW, Contrast, Estimate, Summary, Verdict
 
 NOTHING, MINUS, TIMES = "\u2013", "\u2212", "\u00d7"
 _RATIOS_FROM = 3.0
@@ -22,8 +22,10 @@ def figure(value: float | None) -> str:
         return NOTHING
     if value and not 1e-4 <= abs(value) < 1e9:  # noqa: PLR2004  where zeros are counted
         return f"{value:.2e}"
-    digits = f"{value:.3g}"
-    plain = f"{float(digits):,.0f}" if abs(value) >= 100 else f"{float(digits):f}".rstrip("0").rstrip(".")  # noqa: PLR2004
+    if float(value).is_integer() or abs(value) >= 100:  # noqa: PLR2004
+        plain = f"{float(f'{value:.3g}') if abs(value) < 1000 else value:,.0f}"  # noqa: PLR2004
+    else:
+        plain = f"{value:#.3g}".rstrip(".")
     return plain.replace(",", "\u202f").replace("-", MINUS)
 
 
@@ -55,7 +57,8 @@ def verdict(found: Contrast | None, measure: Measure) -> tuple[str, str]:
     if found.verdict is Verdict.NOISE:
         return str(Verdict.NOISE), "noise"
     if found.verdict is Verdict.FEW:
-        return str(Verdict.FEW), "few"
+        apart = found.apart and min(found.n, found.other) >= FEW
+        return ("apart, but too few readings" if apart else str(Verdict.FEW)), "few"
     less = found.verdict is Verdict.LESS
     if not measure.better:
         return ("less" if less else "more"), "other"
