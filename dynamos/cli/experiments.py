@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from dynamos.cli import targets
+from dynamos.cli import comparisons, targets
 from dynamos.cli.shows import Format, note
 from dynamos.cli.targets import ApiOption, StateOption
 from dynamos.kit.errors import BadInput, DynamosError, Unavailable
@@ -26,6 +26,7 @@ RUNS = "runs"
 SCRIPTS = "experiments"
 
 app = typer.Typer(no_args_is_help=True, help="Run scripts that measure, look at their runs, set two side by side.")
+app.command()(comparisons.compare)
 
 ScriptArgument = Annotated[
     str, typer.Argument(metavar="SCRIPT", help="A script, the name of one in experiments/, or a run folder.")
