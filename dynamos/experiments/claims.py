@@ -13,7 +13,7 @@ def settle(claim: Claim, outcomes: Outcomes) -> tuple[bool | None, str]:
     """
     try:
         found = claim.find(outcomes)
+        held, shown = found if isinstance(found, tuple) else (found, "")
+        return (None if held is None else bool(held)), str(shown)
     except Exception as error:  # noqa: BLE001  the user's own code
         return None, f"{type(error).__name__}: {error}"
-    held, shown = found if isinstance(found, tuple) else (found, "")
-    return (None if held is None else bool(held)), shown

@@ -20,7 +20,8 @@ ink:getComputedStyle(document.body).color,page:getComputedStyle(document.body).b
 axis:getComputedStyle(document.querySelector(".picture svg")||document.body).color,
 unseen:[...document.images].filter(i=>!i.naturalWidth).length},"*")})</script>"""
 _FRAME = """<!doctype html><style>body{{margin:0}}</style>
-<iframe style="width:{width}px;height:4000px;border:0" src="{page}"></iframe><pre id="told"></pre><script>addEventListener("message",m=>{{
+<iframe style="width:{width}px;height:4000px;border:0" src="{page}"></iframe>
+<pre id="told"></pre><script>addEventListener("message",m=>{{
 document.getElementById("told").textContent=JSON.stringify(m.data)}})</script>"""
 
 
@@ -45,7 +46,8 @@ def render(page: Path, scratch: Path, *, width: int, dark: bool = False) -> Rend
     frame = page.with_name("frame.html")
     frame.write_text(_FRAME.format(width=width, page=told.name), encoding="utf-8")
     argv = [
-        PROGRAM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={scratch}", "--enable-logging=stderr",
+        PROGRAM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+        f"--user-data-dir={scratch}", "--enable-logging=stderr",
         f"--blink-settings=preferredColorScheme={0 if dark else 1}", "--virtual-time-budget=3000", "--dump-dom",
         "--window-size=1600,1200", frame.as_uri(),
     ]  # fmt: skip
