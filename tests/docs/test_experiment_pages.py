@@ -1,6 +1,7 @@
 """The pages on experiments: what they print runs exactly so, and nothing that a script can use is left out."""
 
 import dataclasses
+import json
 import os
 import re
 import subprocess
@@ -115,3 +116,9 @@ def test_the_tutorial_runs_exactly_as_it_is_printed(tmp_path):
     assert re.findall(r"│ +(\d) +│ (\w+) ", table) == [
         ("1", "computeToData"), ("1", "dataThroughTtp"), ("2", "computeToData"), ("2", "dataThroughTtp"),
     ]  # fmt: skip
+    folder = report.parent
+    assert json.loads((folder / "environment.json").read_text())["sessions"][0]["ended"]
+    assert [path.name for path in folder.glob("logs/laptop-*/bus.jsonl")]
+    told = (folder / crates.METADATA).read_text()
+    assert "report.html" in told
+    assert str(tmp_path) not in told + "".join(path.read_text() for path in folder.glob("logs/laptop-*/*"))
