@@ -55,7 +55,7 @@ class Pick:
 
     @property
     def name(self) -> str:
-        """The pick in words: `computeToData`, or `dataThroughTtp at safety-board`; each provider apart if they differ."""
+        """The pick in words, as `dataThroughTtp at safety-board`; each provider apart where they differ."""
         ways = {party: self._way(party) for party in self.archetypes}
         if len(set(ways.values())) == 1:
             return next(iter(ways.values()))
