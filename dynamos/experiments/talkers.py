@@ -31,10 +31,11 @@ _LINE, _BUFFER = 4096, 8 << 20
 _MORE, _LAST = b"m", b"l"
 _GREETING = b"hello"
 _PAUSE, _PATIENCE = 0.005, 20.0
+_NOT_SENT, _QUEUE = 25, 1 << 18
+"""TCP_NOTSENT_LOWAT: how much waits in the kernel before it is sent, so that a slow link has not to be waited for."""
 _ASKED, _ANSWER = 20, 0.5
 _DATAGRAM = struct.Struct("!16sQ")
 _END = (1 << 64) - 1
-_CUBIC = b"cubic"
 
 
 class Listener:
@@ -64,15 +65,19 @@ class Listener:
             if self._tls:
                 connection = self._tls.wrap_socket(connection, server_side=True)
             connection.sendall(_GREETING + b"\n")
-            size, echoes = json.loads(_line(connection))
+            size, echoes, settle = json.loads(_line(connection))
             connection.settimeout(None)
             block, got, last = memoryview(bytearray(size)), 0, False
+            began = time.monotonic()
+            early, since = 0, began
             while not last and _fill(connection, block):
                 got += size
                 last = block[:1] == _LAST
                 if echoes:
                     connection.sendall(block)
-            connection.sendall(f"{got}\n".encode())
+                elif since - began < settle:
+                    early, since = got, time.monotonic()
+            connection.sendall(json.dumps([got, got - early, time.monotonic() - since]).encode() + b"\n")
 
     def _count(self, datagrams: socket.socket) -> None:
         """Count datagrams by who sends them; whoever says that it has ended is told how many came, and between when."""
@@ -93,25 +98,27 @@ class Listener:
 
 
 def transfer(spec: dict[str, Any]) -> dict[str, Any]:
-    """Send over several connections at once: so many bytes, in whole blocks, or for so many seconds."""
+    """Send over several connections at once: so many bytes, in whole blocks, or for so many seconds. `settled` is what
+    came per second after the first seconds, which a connection takes to find its pace."""
     connections = [_connected(spec) for _ in range(spec["streams"])]
     blocks = -(-int(spec["bytes"]) // (BLOCK * len(connections)))
-    got: list[tuple[int, float]] = []
+    got: list[tuple[int, int, float, float]] = []
     began = time.monotonic()
 
     def send(connection: socket.socket) -> None:
-        _say(connection, [BLOCK, False])
+        _say(connection, [BLOCK, False, spec["settle"]])
         sent, more, last = 0, _MORE.ljust(BLOCK, b"."), _LAST.ljust(BLOCK, b".")
         while sent < blocks - 1 if blocks else time.monotonic() - began < spec["seconds"]:
             connection.sendall(more)
             sent += 1
         connection.sendall(last)
-        got.append((int(_line(connection)), time.monotonic()))
+        got.append((*json.loads(_line(connection)), time.monotonic()))
 
     _together(send, [[connection] for connection, _ in connections])
     return {
-        "bytes": sum(count for count, _ in got),
-        "seconds": max(at for _, at in got) - began,
+        "bytes": sum(count for count, _, _, _ in got),
+        "seconds": max(at for *_, at in got) - began,
+        "settled": sum(count * 8 / took for _, count, took, _ in got if took),
         "connect": [took for _, took in connections],
         "complete": len(got) == len(connections),
         "resent": sum(_resent(connection) for connection, _ in connections),
@@ -121,7 +128,7 @@ def transfer(spec: dict[str, Any]) -> dict[str, Any]:
 def ping(spec: dict[str, Any]) -> dict[str, Any]:
     """Send a few bytes and wait for them to come back, again and again, over one connection."""
     connection, took = _connected(spec)
-    _say(connection, [spec["size"], True])
+    _say(connection, [spec["size"], True, 0])
     sent, times = _MORE.ljust(spec["size"], b"."), []
     came = memoryview(bytearray(spec["size"]))
     for _ in range(spec["count"]):
@@ -175,7 +182,8 @@ def _connected(spec: dict[str, Any]) -> tuple[socket.socket, float]:
             connection = socket.create_connection((spec["address"], spec["port"]), timeout=_PATIENCE)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with suppress(OSError):  # a kernel without it, or that does not let us
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _CUBIC)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, spec["control"].encode())
+            connection.setsockopt(socket.IPPROTO_TCP, _NOT_SENT, _QUEUE)
             if tls:
                 connection = tls.wrap_socket(connection, server_hostname=spec["tls"]["peer"])
             if _line(connection) == _GREETING:

@@ -1,7 +1,7 @@
 """Traffic: measured transfers between hosts of a testbed: goodput, datagrams with their loss, round trips, and the CPU
 that it took. The program that moves the bytes is our own (`talkers`), so that it is the same on every host.
 
-Goodput counts bytes that programs got. Connections use CUBIC where the kernel lets them choose.
+Goodput counts bytes that programs got. Connections use CUBIC, or what else is asked for, where the kernel has it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from dynamos.testbed.proofs.programs import Started, together
 from dynamos.testbed.worlds import World
 
 PORT = talkers.PORT
+CONTROL = "cubic"
 WAN = "linux.uml"
 """What the kernel calls the emulator of the WAN, where it is not the kernel itself."""
 _PYTHON = 'exec "$(command -v python3 || echo "$0")" -I -S -c "$@"'
@@ -38,10 +39,12 @@ Tls = Mapping[str, str]
 @dataclass(frozen=True, slots=True)
 class Transfer:
     """What became of bytes over TCP. `connect` are seconds until a connection's first byte had come back, `cpu` those
-    that the sender's processor took; `resent` are segments."""
+    that the sender's processor took; `resent` are segments; `settled` are the bits per second after the first seconds,
+    which the listeners left out."""
 
     bytes: int
     seconds: float
+    settled: float
     connect: Sequence[float]
     resent: int
     cpu: float
@@ -120,17 +123,21 @@ def transfer(
     streams: int = 1,
     bytes: int = 0,  # noqa: A002  what it is
     seconds: float = 0.0,
+    settle: float = 0.0,
+    control: str = CONTROL,
     tls: Tls | None = None,
     port: int = PORT,
     within: float = _WITHIN,
 ) -> Transfer:
-    """Send so many bytes, or for so many seconds, from a host to a listener's address, over `streams` connections.
+    """Send so many bytes, or for so many seconds, from a host to a listener's address, over `streams` connections with
+    this congestion control; what came in the first `settle` seconds is not in the settled rate.
 
     Raises Broken where it does not arrive whole.
     """
-    spec = _spec("transfer", address, port, tls, streams=streams, bytes=bytes, seconds=seconds)
+    more = {"streams": streams, "bytes": bytes, "seconds": seconds, "settle": settle, "control": control}
+    spec = _spec("transfer", address, port, tls, **more)
     told = _talk(source, spec, within)
-    return Transfer(told["bytes"], told["seconds"], told["connect"], told["resent"], told["cpu"])
+    return Transfer(told["bytes"], told["seconds"], told["settled"], told["connect"], told["resent"], told["cpu"])
 
 
 def round_trips(
@@ -212,7 +219,8 @@ def tls_of(credentials: Credentials, peer: str = "") -> Tls:
 
 
 def _spec(do: str, address: str, port: int, tls: Tls | None, **more: Any) -> dict[str, Any]:
-    return {"do": do, "address": address, "port": port, "tls": dict(tls) if tls else None, **more}
+    words = {"do": do, "address": address, "port": port, "tls": dict(tls) if tls else None, "control": CONTROL}
+    return words | more
 
 
 def _talk(source: Host, spec: Mapping[str, Any], within: float) -> dict[str, Any]:
