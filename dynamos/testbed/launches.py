@@ -49,6 +49,8 @@ def main() -> None:
     # On one processor a guest's kernel and its programs take turns at once, and packets keep their order.
     with suppress(OSError):
         os.sched_setaffinity(0, {processors[-1 - number % len(processors)]})
+    # Until the guest's kernel can take it, the signal would end the guest. It also sets back what it found, once.
+    signal.signal(signal.SIGIO, signal.SIG_IGN)
     _remind(os.getpid())
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
     _install(filter_code())
