@@ -31,16 +31,18 @@ from dynamos.testbed.overlays.drivers import Driver, Material, Member, Network
 from dynamos.testbed.overlays.registry import driver
 
 JOINED = "joined"
-"""The folder, beside the machine's own, of the digests of what was joined with."""
+"""The folder, beside the machine's own, that says what was joined, and the digest of what with."""
 _PAUSE = 0.05
 _AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What comes in beside the overlays: what is public of their members, how long it may take in seconds, and ports
-    that no container may reach."""
+    """What comes in beside the overlays: which node it is and where it is served, what is public of their members, how
+    long it may take in seconds, and ports that no container may reach."""
 
+    node: str
+    folder: Path
     material: Mapping[str, Material]
     within: float
     closed: tuple[int, ...]
@@ -91,9 +93,13 @@ class Seating:
     def ready(self, member: Member, material: Material) -> bool:
         """Tell whether the member was brought in with this material, and all of it is there still."""
         try:
-            same = self._record(member).read_text(encoding="ascii") == self._digest(material)
-            return same and bool(self.driver.verify_gone(self.network, member)) and not self.silent(member)
-        except (OSError, DynamosError):
+            known = json.loads(self._record(member).read_bytes())["digest"]
+            return (
+                known == self._digest(material)
+                and bool(self.driver.verify_gone(self.network, member))
+                and not self.silent(member)
+            )
+        except (OSError, ValueError, KeyError, DynamosError):
             return False
 
     def silent(self, member: Member) -> list[str]:
@@ -103,7 +109,8 @@ class Seating:
     def remember(self, member: Member, material: Material) -> None:
         path = self._record(member)
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        path.write_text(self._digest(material), encoding="ascii")
+        told = {"digest": self._digest(material), "overlay": self.overlay.as_json(), "member": member.name}
+        path.write_text(json.dumps(told), encoding="utf-8")
 
     def forget(self, member: Member) -> None:
         self._record(member).unlink(missing_ok=True)
@@ -129,6 +136,22 @@ class Seating:
         return Container(self.folder / "containers" / name, name, "", self.node)
 
 
+def former(seatings: Sequence[Seating], asked: Asked) -> list[tuple[Seating, Member]]:
+    """Give the seats of this node that were taken in overlays which are others now: of another driver, or not there."""
+    wanted = {each.overlay.name: each.overlay.with_seats(()) for each in seatings}
+    found = []
+    for path in sorted((asked.folder / JOINED).glob("*")):
+        try:
+            told = json.loads(path.read_bytes())
+            overlay = Overlay.model_validate(told["overlay"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # of an earlier form: it is joined anew, with the driver that it had
+        if wanted.get(overlay.name) != overlay.with_seats(()):
+            seating = Seating(overlay, asked.node, asked.folder)
+            found += [(seating, member) for member in seating.members if member.name == told["member"]]
+    return found
+
+
 def look(seatings: Sequence[Seating], asked: Asked) -> dict[str, Any]:
     """Give the seats that are not as they are wanted, who is silent, and what is open that nobody has a way to now."""
 
@@ -146,8 +169,12 @@ def look(seatings: Sequence[Seating], asked: Asked) -> dict[str, Any]:
     }
 
 
-def prepare(seatings: Sequence[Seating], _: Asked) -> dict[str, Any]:
-    """Give the public material of this node's members, by overlay and member, and which seats are given."""
+def prepare(seatings: Sequence[Seating], asked: Asked) -> dict[str, Any]:
+    """Give the public material of this node's members, by overlay and member, and which seats are given. What they
+    were seated in before, and is another now, they leave."""
+    for old, member in former(seatings, asked):
+        old.driver.leave(old.network, member)
+        old.forget(member)
     for each in seatings:
         each.make()
         lacking(each.driver, each.members)
@@ -289,7 +316,9 @@ def main() -> None:
         told = json.load(sys.stdin)
         folder, node = Path(told["folder"]), str(told["node"])
         seatings = [Seating(Overlay.model_validate(each), node, folder) for each in told["overlays"]]
-        asked = Asked(told.get("material", {}), float(told.get("within", 60)), tuple(told.get("closed", ())))
+        asked = Asked(
+            node, folder, told.get("material", {}), float(told.get("within", 60)), tuple(told.get("closed", ()))
+        )
         found = PHASES[sys.argv[1]](seatings, asked)
     except DynamosError as error:
         sys.stderr.write(f"{error}\n")
