@@ -65,7 +65,11 @@ FEATURES: tuple[Feature, ...] = (
     Feature("nebula", {"nebula": ("nebula", "nebula-cert")}, "there is no overlay nebula"),
     Feature("openvpn", {"openvpn": ("openvpn",)}, "there is no overlay openvpn"),
     Feature("mtls", {"haproxy": ("haproxy",)}, "there is no overlay mtls"),
-    Feature("tests", {"tcpdump": ("tcpdump",), "procps": ("ps",)}, "some tests of the project itself skip"),
+    Feature(
+        "tests",
+        {"tcpdump": ("tcpdump",), "procps": ("ps",), "chromium": ("chromium",)},
+        "some tests of the project itself skip",
+    ),
 )
 """Every feature that needs packages: the testbed's own, then those of its overlays, by the driver's name."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -173,13 +174,33 @@ def _effects(outcomes: Outcomes, factor: Factor, measure: Measure, baseline: Cel
     name = factor.name
     levels = sorted(outcomes.done.levels(name), key=lambda level: _rank(factor, level))
     reference = baseline[name] if baseline.get(name) in levels else levels[0]
-    samples = {level: sample(outcomes.where(**{name: level}), measure.name, but=name) for level in levels}
     found = []
     for level in levels:
         if level != reference:
-            each = contrast(samples[level], samples[reference], pooled=True, seed=seed)
+            mine, other = _matched(outcomes, measure.name, {name: level}, {name: reference})
+            each = contrast(mine, other, pooled=True, seed=seed)
             found += [Effect(factor, level, reference, each)] if each else []
     return found
+
+
+def _matched(outcomes: Outcomes, measure: str, mine: Cell, other: Cell) -> tuple[Sample, Sample]:
+    """Give readings at one level, and beside each that of the same repetition and otherwise the same cell at another
+    level. Factors that only one of the two cells has do not count: of several readings beside one, the median."""
+    groups: dict[Key, list[Record]] = {}
+    for record in outcomes.where(**other).done:
+        groups.setdefault(key(record.cell), []).append(record)
+    theirs = {each: _blocks(Outcomes(tuple(some)), measure) for each, some in groups.items()}
+    cells = [dict(each) for each in theirs]
+    found: dict[Hashable, list[float]] = {}
+    beside: dict[Hashable, float] = {}
+    for record in outcomes.where(**mine).done:
+        base, value = baseline_of(record.cell, cells, other), _number(record, measure)
+        reference = theirs[key(base)].get(record.repetition) if base is not None else None
+        if base is not None and value is not None and reference is not None:
+            block = (record.repetition, key(base))
+            found.setdefault(block, []).append(value)
+            beside[block] = reference
+    return {block: statistics.median(values) for block, values in found.items()}, beside
 
 
 def _spread(outcomes: Outcomes, factor: str, measure: str) -> Spread:

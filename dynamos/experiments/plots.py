@@ -5,15 +5,16 @@ Numbers go along axes, names down the side.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from textwrap import fill
+from typing import Any, TypeAlias
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from dynamos.experiments import anatomy
+from dynamos.experiments import anatomy, wordings
 from dynamos.experiments.analyses import Analysis, Row
 from dynamos.experiments.canvases import COLOURS, LINES, MARKERS, canvas, number, plain_ticks, save
 from dynamos.experiments.factors import Cell, Factor, Level, written
@@ -25,6 +26,10 @@ _STAGES = 8
 _SHARES_FROM = 6
 _HATCHES = ("", "///")
 _SHADES = ("#0072B2", "#8CC5E3", "#D55E00", "#F0C27B", "#009E73", "#A6DDC8", "#8A5A83", "#B8BCC2")
+
+
+Side: TypeAlias = tuple[Level | None, ...]
+"""Levels of the factors that are told apart by colour; None where a cell does not have one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +45,12 @@ class Plot:
 @dataclass(frozen=True, slots=True)
 class Layout:
     """What goes where: `x` is a numeric factor along the axis, `rows` are categories; `sides` are told apart by colour
-    and marker, `panels` are small multiples. Factors in `pooled` are not told apart."""
+    and marker, with what only some of them have; `panels` are small multiples. Factors in `pooled` are not told
+    apart."""
 
     x: Factor | None
     rows: Factor | None
-    sides: Factor | None
+    sides: tuple[Factor, ...]
     panels: tuple[Factor, ...]
     pooled: tuple[Factor, ...]
 
@@ -58,8 +64,11 @@ def choose(analysis: Analysis, factors: Sequence[Factor]) -> Layout:
     x = max(numeric, key=lambda factor: len(levels[factor.name]), default=None)
     rest = [factor for factor in varied if factor is not x]
     alone = x is None and len(rest) == 1
-    sides = next((each for each in rest if len(levels[each.name]) <= _MOST_SIDES and not alone), None)
-    rest = [factor for factor in rest if factor is not sides]
+    sides = [each for each in rest if len(levels[each.name]) <= _MOST_SIDES and not alone][:1]
+    for factor in [each for each in rest if sides and _conditional(analysis, each)]:
+        if factor not in sides and len(_combined(analysis, (*sides, factor))) <= _MOST_SIDES:
+            sides.append(factor)
+    rest = [factor for factor in rest if factor not in sides]
     rows = max(rest, key=lambda factor: len(levels[factor.name])) if x is None and rest else None
     rest = [factor for factor in rest if factor is not rows]
     panels: list[Factor] = []
@@ -68,7 +77,7 @@ def choose(analysis: Analysis, factors: Sequence[Factor]) -> Layout:
         if many * len(levels[factor.name]) <= _MOST_PANELS:
             panels.append(factor)
             many *= len(levels[factor.name])
-    return Layout(x, rows, sides, tuple(panels), tuple(factor for factor in rest if factor not in panels))
+    return Layout(x, rows, tuple(sides), tuple(panels), tuple(factor for factor in rest if factor not in panels))
 
 
 def draw(analysis: Analysis, factors: Sequence[Factor], folder: Path) -> Plot | None:
@@ -140,7 +149,7 @@ def _measure(
         axes.set_visible(False)
     for at, (axes, (title, rows)) in enumerate(zip(every.flat, panels, strict=False)):
         below, first = at + grid[1] >= len(panels), at % grid[1] == 0
-        axes.set_title(title)
+        axes.set_title(fill(title, 90 // grid[1]))
         (_lines if layout.x else _dots)(axes, rows, layout, _sides(analysis, layout))
         axis = axes.yaxis if layout.x else axes.xaxis
         if log:
@@ -149,16 +158,21 @@ def _measure(
         axes.tick_params(labelbottom=below)
         if layout.x:
             _x_axis(axes, layout.x, [row for _, some in panels for row in some])
-            axes.set(xlabel=layout.x.label if below else "", ylabel=analysis.measure.label if first else "")
-        else:
+            axes.set_xlabel(layout.x.label if below else "")
+            axes.set_ylabel(analysis.measure.label if first and grid[0] == 1 else "")
+        elif grid[1] == 1:
             axes.set_xlabel(analysis.measure.label if below else "")
+    if layout.x and grid[0] > 1:
+        figure.supylabel(analysis.measure.label, fontsize="medium")
+    if not layout.x and grid[1] > 1:
+        figure.supxlabel(analysis.measure.label, fontsize="medium")
     _legend(figure, analysis, layout)
 
 
-def _lines(axes: Any, rows: Sequence[Row], layout: Layout, sides: Mapping[Level | None, int]) -> None:
+def _lines(axes: Any, rows: Sequence[Row], layout: Layout, sides: Mapping[Side, int]) -> None:
     assert layout.x is not None
     for level, at in sides.items():
-        own = [row for row in rows if _level(row, layout.sides) == level and layout.x.name in row.cell and row.summary]
+        own = [row for row in rows if _side(row, layout.sides) == level and layout.x.name in row.cell and row.summary]
         own.sort(key=lambda row: float(row.cell[layout.x.name]))  # type: ignore[union-attr]
         colour, marker, line = COLOURS[at], MARKERS[at], LINES[at]
         for x, some in _by_x(own, layout.x):
@@ -171,16 +185,16 @@ def _lines(axes: Any, rows: Sequence[Row], layout: Layout, sides: Mapping[Level 
         axes.plot(xs, [m.value for m in medians], marker=marker, linestyle=line, color=colour)
 
 
-def _dots(axes: Any, rows: Sequence[Row], layout: Layout, sides: Mapping[Level | None, int]) -> None:
+def _dots(axes: Any, rows: Sequence[Row], layout: Layout, sides: Mapping[Side, int]) -> None:
     """Draw a dot with its interval for each cell, the raw readings behind it, the categories down the side."""
     names = list(dict.fromkeys(_level(row, layout.rows) for row in rows))
-    present = [level for level in sides if any(_level(row, layout.sides) == level for row in rows)]
+    present = [level for level in sides if any(_side(row, layout.sides) == level for row in rows)]
     step = 0.62 / max(len(present), 1)
     for row in rows:
         if row.summary is None:
             continue
-        at = sides[_level(row, layout.sides)]
-        place = present.index(_level(row, layout.sides))
+        at = sides[_side(row, layout.sides)]
+        place = present.index(_side(row, layout.sides))
         y = names.index(_level(row, layout.rows)) + (place - (len(present) - 1) / 2) * step
         median, colour = row.summary.median, COLOURS[at]
         axes.plot(row.values, [y] * len(row.values), "|", color=colour, markersize=6, alpha=0.45, markeredgewidth=0.9)
@@ -227,16 +241,17 @@ def _x_axis(axes: Any, factor: Factor, rows: Sequence[Row]) -> None:
 def _legend(figure: Figure, analysis: Analysis, layout: Layout) -> None:
     from matplotlib.lines import Line2D  # noqa: PLC0415  beside its only use
 
-    if layout.sides is None:
+    if not layout.sides:
         return
     handles = [
-        Line2D([], [], color=COLOURS[at], marker=MARKERS[at], label=_bare(level),
+        Line2D([], [], color=COLOURS[at], marker=MARKERS[at], label=_said_side(side, layout.sides),
                linestyle=LINES[at] if layout.x else "none")
-        for level, at in _sides(analysis, layout).items()
+        for side, at in _sides(analysis, layout).items()
     ]  # fmt: skip
-    title = layout.sides.title or layout.sides.name.replace("_", " ")
-    figure.legend(handles=handles, loc="outside upper left", ncols=min(len(handles), 4), columnspacing=1.6, title=title,
-                  alignment="left")  # fmt: skip
+    title = layout.sides[0].title or layout.sides[0].name.replace("_", " ")
+    columns = min(len(handles), 4 if len(layout.sides) == 1 else 3)
+    look: dict[str, Any] = {"columnspacing": 1.6, "alignment": "left", "title": title}
+    figure.legend(handles=handles, loc="outside upper left", ncols=columns, **look)
 
 
 def _panels(analysis: Analysis, layout: Layout) -> list[tuple[str, list[Row]]]:
@@ -249,13 +264,22 @@ def _panels(analysis: Analysis, layout: Layout) -> list[tuple[str, list[Row]]]:
     return list(found.items())
 
 
-def _sides(analysis: Analysis, layout: Layout) -> dict[Level | None, int]:
-    if layout.sides is None:
-        return {None: 0}
-    found: list[Level | None] = list(_levels(analysis, layout.sides))
-    if any(layout.sides.name not in row.cell for row in analysis.rows):
-        found.append(None)
-    return {level: at % len(COLOURS) for at, level in enumerate(found)}
+def _sides(analysis: Analysis, layout: Layout) -> dict[Side, int]:
+    return {side: at % len(COLOURS) for at, side in enumerate(_combined(analysis, layout.sides))}
+
+
+def _combined(analysis: Analysis, factors: Sequence[Factor]) -> list[Side]:
+    """Give the combinations of these factors' levels that were measured, in the order of the cells."""
+    return list(dict.fromkeys(_side(row, factors) for row in analysis.rows if row.summary))
+
+
+def _side(row: Row, factors: Sequence[Factor]) -> Side:
+    return tuple(row.cell.get(factor.name) for factor in factors)
+
+
+def _conditional(analysis: Analysis, factor: Factor) -> bool:
+    """Tell whether some cells do not have a factor."""
+    return any(factor.name not in row.cell for row in analysis.rows)
 
 
 def _levels(analysis: Analysis, factor: Factor) -> list[Level]:
@@ -277,7 +301,7 @@ def _by_x(rows: Sequence[Row], x: Factor) -> list[tuple[float, Sequence[float]]]
 def _height(rows: Sequence[Row], layout: Layout) -> float:
     """Give how many lines of text the rows of a panel of dots are high."""
     names = {_level(row, layout.rows) for row in rows}
-    sides = {_level(row, layout.sides) for row in rows}
+    sides = {_side(row, layout.sides) for row in rows}
     return len(names) * max(1.0, 0.5 * len(sides) + 0.4)
 
 
@@ -293,8 +317,12 @@ def _named(level: Level | None, factor: Factor | None) -> str:
     return _said(factor, level) if isinstance(level, bool | int | float) else written(level)
 
 
-def _bare(level: Level | None) -> str:
-    return "without" if level is None else number(level) if isinstance(level, float) else written(level)
+def _said_side(side: Side, factors: Sequence[Factor]) -> str:
+    """Give the level of the first factor by itself, since a title names it, and of others with their names."""
+    first = "without" if side[0] is None else number(side[0]) if isinstance(side[0], float) else written(side[0])
+    return ", ".join(
+        [first, *(_said(f, level) for f, level in zip(factors[1:], side[1:], strict=True) if level is not None)]
+    )
 
 
 def _said(factor: Factor, level: Level) -> str:
@@ -303,14 +331,18 @@ def _said(factor: Factor, level: Level) -> str:
     return f"{named} {shown} {factor.unit}".rstrip()
 
 
-def worded(cell: Cell) -> str:
-    """Give a cell as a row of a plot or table says it: names by themselves, numbers with what they are of."""
-    return ", ".join(written(level) if isinstance(level, str) else f"{name} {written(level)}"
-                     for name, level in cell.items())  # fmt: skip
+def worded(cell: Cell, but: Collection[str] = ()) -> str:
+    """Give a cell as a row of a plot or table says it: names by themselves, numbers with what they are of. Factors in
+    `but`, which are the same everywhere, are left out."""
+    return ", ".join(
+        written(level) if isinstance(level, str) else f"{name.replace('_', ' ')} {wordings.level(level)}"
+        for name, level in cell.items()
+        if name not in but
+    )
 
 
 def _wrapped(words: str, width: int = 44) -> str:
-    return words if len(words) <= width else words[: width - 1] + "…"
+    return fill(words, width, max_lines=2, placeholder=" …")
 
 
 def _caption(analysis: Analysis, layout: Layout) -> str:

@@ -71,6 +71,7 @@ def write(run: Run, experiment: Experiment) -> Path:
         main=[each for each in shown if each.measure in main],
         others=[each for each in shown if each.measure not in main],
         factors=_factors(experiment, outcomes),
+        fixed=_fixed(experiment, outcomes),
         warmups=sum(trial.warmup for trial in run.plan.trials),
         span=_span(outcomes.records),
         reasons=_reasons(outcomes.records),
@@ -178,6 +179,16 @@ def _factors(experiment: Experiment, outcomes: Outcomes) -> list[dict[str, Any]]
     return found
 
 
+def _fixed(experiment: Experiment, outcomes: Outcomes) -> dict[str, Any]:
+    """Give the factors that have one level, the same in every cell."""
+    found = {factor.name: outcomes.levels(factor.name) for factor in experiment.factors}
+    return {
+        name: levels[0]
+        for name, levels in found.items()
+        if len(levels) == 1 and all(name in record.cell for record in outcomes)
+    }
+
+
 def _span(records: Sequence[Record]) -> tuple[str, str] | None:
     if not records:
         return None
@@ -219,7 +230,8 @@ def _maps(run: Run) -> list[dict[str, Any]]:
 
 def _stages(experiment: Experiment, outcomes: Outcomes, folder: Path) -> dict[str, Any] | None:
     grouped = [(cell, anatomy.dissect(some)) for cell, some in by_cell(outcomes.done, experiment.factors)]
-    found = [(worded(cell) or "all trials", each) for cell, each in grouped if each]
+    fixed = _fixed(experiment, outcomes)
+    found = [(worded(cell, fixed) or "all trials", each) for cell, each in grouped if each]
     if not found:
         return None
     names = anatomy.lumped([each for _, each in found], 1000)

@@ -96,6 +96,12 @@ class Contrast:
         return Verdict.MORE if self.difference.value > 0 else Verdict.LESS
 
     @property
+    def leans(self) -> bool:
+        """Tell whether the interval, taken by itself, leaves out that there is no difference."""
+        found, none = (self.ratio, 1.0) if self.ratio else (self.difference, 0.0)
+        return found.low is not None and found.high is not None and not found.low <= none <= found.high
+
+    @property
     def apart(self) -> bool:
         """Tell whether no reading of one is among those of the other."""
         return abs(self.delta) == 1

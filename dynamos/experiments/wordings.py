@@ -55,7 +55,7 @@ def verdict(found: Contrast | None, measure: Measure) -> tuple[str, str]:
     if found is None:
         return "", ""
     if found.verdict is Verdict.NOISE:
-        return str(Verdict.NOISE), "noise"
+        return ("may be noise" if found.leans else str(Verdict.NOISE)), "noise"
     if found.verdict is Verdict.FEW:
         apart = found.apart and min(found.n, found.other) >= FEW
         return ("apart, but too few readings" if apart else str(Verdict.FEW)), "few"
@@ -86,6 +86,9 @@ def sentence(name: str, reference: str, found: Contrast, measure: Measure) -> st
         case Verdict.FEW:
             apart = "; every pair differs the same way" if found.apart and found.pairs > 1 else ""
             return f"{name} beside {reference}: {by} in “{what}”, but too few readings to tell from noise{apart}."
+        case Verdict.NOISE if found.leans:
+            head = f"{name} beside {reference}: {by} in “{what}”{told}"
+            return f"{head}, which may be noise, with as many comparisons; {evidence}."
         case Verdict.NOISE:
             return f"{name} beside {reference}: no difference in “{what}” beyond noise: {by}{told}; {evidence}."
         case _:

@@ -80,6 +80,24 @@ def test_a_factor_that_is_absent_is_no_reason_not_to_compare():
     assert baseline_of({"driver": "ipsec"}, several, {"driver": "none"}) is None
 
 
+def test_levels_are_compared_over_what_only_one_of_them_has(tmp_path):
+    text = """
+from dynamos.experiments import Experiment, Factor, Measure
+experiment = Experiment("c", "?", needs="nothing", measures=[Measure("total", "s")], factors=[
+    Factor("driver", ["none", "ipsec"]), Factor("cipher", ["aes", "chacha"], when={"driver": "ipsec"})])
+@experiment.trial
+def trial(bed, driver, cipher):
+    return {}
+"""
+    run, experiment = make_run(
+        tmp_path, text=text, read=lambda t, _: {"total": t.repetition * (3.0 if t.cell["driver"] == "ipsec" else 1.0)},
+        repetitions=6, traced=False,
+    )  # fmt: skip
+    found = analyse(Outcomes.of(run.records()), experiment.factors, experiment.measures[0], {})
+    effect = found.effects[0].contrast
+    assert (effect.pairs, effect.ratio.value, effect.delta) == (6, 3, 1)
+
+
 def test_shares_of_a_request_add_up_to_the_whole(made):
     outcomes, experiment = made
     cell, some = by_cell(outcomes, experiment.factors)[0]

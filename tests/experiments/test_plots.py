@@ -38,8 +38,8 @@ def seconds(trial, dice):
 
 
 def names(layout):
-    told = [each.name if each else None for each in (layout.x, layout.rows, layout.sides)]
-    return (*told, *(each.name for each in layout.panels))
+    told = [each.name if each else None for each in (layout.x, layout.rows)]
+    return (*told, "+".join(each.name for each in layout.sides), *(each.name for each in layout.panels))
 
 
 def test_numbers_go_along_the_axis_and_the_baselines_factor_beside_it(tmp_path):
@@ -52,15 +52,26 @@ def test_numbers_go_along_the_axis_and_the_baselines_factor_beside_it(tmp_path):
 
 def test_names_go_down_the_side(tmp_path):
     layout, plot = drawn(tmp_path, 'Factor("driver", ["none", "a", "b"]), Factor("sites", [1, 2])', seconds)
-    assert {layout.rows.name, layout.sides.name} == {"driver", "sites"}
+    assert {layout.rows.name, layout.sides[0].name} == {"driver", "sites"}
     assert layout.x is None
     assert "intervals" in plot.caption
 
 
+def test_what_only_some_have_is_told_beside_those(tmp_path):
+    factors = (
+        'Factor("driver", ["none", "ipsec"]), Factor("sites", [1, 2]), '
+        'Factor("cipher", ["aes", "chacha"], when={"driver": "ipsec"})'
+    )
+    layout, plot = drawn(tmp_path, factors, seconds, baseline='{"driver": "none"}')
+    assert names(layout) == (None, "sites", "driver+cipher")
+    for word in ("none", "ipsec, cipher aes", "ipsec, cipher chacha"):
+        assert f">{word}<" in plot.svg, word
+
+
 def test_one_factor_or_none_is_a_picture_too(tmp_path):
-    assert names(drawn(tmp_path / "a", 'Factor("driver", ["none", "a"])', seconds)[0]) == (None, "driver", None)
+    assert names(drawn(tmp_path / "a", 'Factor("driver", ["none", "a"])', seconds)[0]) == (None, "driver", "")
     layout, plot = drawn(tmp_path / "b", "", seconds)
-    assert names(layout) == (None, None, None)
+    assert names(layout) == (None, None, "")
     assert plot.svg.startswith("<svg")
 
 
