@@ -14,7 +14,7 @@ from dynamos.experiments.designs import Plan
 from dynamos.experiments.factors import Cell, Factor
 from dynamos.experiments.runs import BASES, Run
 from dynamos.experiments.scripts import Experiment, digest_of, in_script, levels_for, load
-from dynamos.kit.errors import BadInput
+from dynamos.kit.errors import BadInput, DynamosError
 from dynamos.model.profiles import Profile
 from dynamos.model.values import Value
 
@@ -104,10 +104,14 @@ def unchanged(run: Run, script: Path) -> Prepared:
 
     Raises BadInput that names what has changed since.
     """
-    now = prepare(script, Choices.model_validate(run.choices))
+    hint = f"dynamos experiment run {run.folder} --resume goes on with what it began with; or start a new run"
+    try:
+        now = prepare(script, Choices.model_validate(run.choices))
+    except DynamosError as error:
+        told = f"what the run began with cannot be read any more: {error.message}"
+        raise BadInput(told, where=error.where or str(script), hint=hint) from error
     if now.plan.digest != run.plan.digest:
         told = ", ".join(_changed(run, now)) or "the plan"
-        hint = f"dynamos experiment run {run.folder} --resume goes on with what it began with; or start a new run"
         raise BadInput(f"what the run began with has changed since: {told}", where=str(script), hint=hint)
     return again(run)
 

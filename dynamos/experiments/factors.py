@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from keyword import iskeyword
 from typing import Literal, TypeAlias
 
 from dynamos.kit.errors import Mistake
@@ -82,8 +83,8 @@ class Factor:
         """Tell what is wrong with how it is declared, after the factors named in `before`."""
         known = list(before)
         found: list[tuple[str, str]] = []
-        if not self.name.isidentifier():
-            found.append((f"{self.name!r} is not a name of a factor", "letters, digits and _"))
+        if not self.name.isidentifier() or iskeyword(self.name):
+            found.append((f"{self.name!r} is not a name of a factor", "letters, digits and _, no word of Python's"))
         if not self.all:
             found.append((f"the factor {self.name!r} has no level", "give it one at least"))
         if isinstance(self.levels, Mapping) and self.within not in known:

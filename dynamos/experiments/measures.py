@@ -62,7 +62,7 @@ class Measure:
     @property
     def timed(self) -> bool:
         """Tell whether what else the machine does can be seen in it."""
-        return self.kind in ("time", "rate", "cost", "energy")
+        return UNITS.get(self.unit) in ("time", "rate", "cost", "energy")
 
     @property
     def label(self) -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -188,7 +189,7 @@ def find(base: Path, name: str) -> Run:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that, whatever happens, it is there whole, as before, or not at all. Raises Full."""
-    half = path.with_name(f".{path.name}.{os.getpid()}")
+    half = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         with half.open("wb") as file:
             file.write(content)

@@ -7,7 +7,7 @@ import shutil
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -93,7 +93,7 @@ class Sweep:
             return
         with ThreadPoolExecutor(len(lanes)) as pool:
             try:
-                for done in [pool.submit(self._follow, lane) for lane in lanes]:
+                for done in as_completed([pool.submit(self._follow, lane) for lane in lanes]):
                     done.result()
             except BaseException:
                 self._stopped = True
