@@ -87,6 +87,11 @@ def bare(profile: Profile, *, delays: bool = True) -> Profile:
     return profile.model_copy(update={"overlay": BARE, "groups": {}, "links": links})
 
 
+def groups_of(parties: Mapping[str, Sequence[str]]) -> dict[str, Group]:
+    """Give the groups of a profile, from the names of their parties."""
+    return {name: Group(parties=tuple(some)) for name, some in parties.items()}
+
+
 def lacking(subject: Subject, name: str) -> str:
     """Tell what this machine lacks for a driver; empty where it has everything."""
     return "; ".join(dict.fromkeys(lack.message for lack in driver(name).missing(subject.world.nodes()[0])))
@@ -161,8 +166,7 @@ def _without_rules(box: Container) -> None:
 
 def _shaped(subject: Subject, name: str, scope: str, groups: Mapping[str, Sequence[str]]) -> Profile:
     overlay = Overlay.model_validate({"driver": name, "scope": scope})
-    told = {group: Group(parties=tuple(parties)) for group, parties in groups.items()}
-    return subject.profile.model_copy(update={"overlay": overlay, "groups": told})
+    return subject.profile.model_copy(update={"overlay": overlay, "groups": groups_of(groups)})
 
 
 def _member(node: Node, box: Container, seat: items.Seat) -> Member:
