@@ -11,6 +11,7 @@ import asyncio
 import json
 import secrets
 import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -27,6 +28,7 @@ from dynamos.kit.credentials import Credentials
 from dynamos.kit.errors import Broken, DynamosError, Refused, TimedOut, Unauthenticated, Unavailable
 from dynamos.knowledge import jetstream
 from dynamos.knowledge.bases import KnowledgeBase, bucket_of
+from dynamos.knowledge.buses import Unheard
 from dynamos.knowledge.dials import dial
 from dynamos.knowledge.permissions import ORCHESTRATOR
 from dynamos.middleware.configs import UnitConfig
@@ -39,7 +41,7 @@ from dynamos.testbed.proofs.rehearsals import acts, gathering
 
 T = TypeVar("T")
 Outcome = Literal["blocked", "detected", "succeeded"]
-_WITHIN = 10.0
+_WITHIN, _RESTART, _LOOK = 10.0, 30.0, 0.05
 _WORDS = ("name", "marketplace", "folder", "bus", "server")
 
 
@@ -77,8 +79,23 @@ def during(bed: Bed, *, patience: float | None = None) -> Matrix:
 
 
 def replayed_grant(bed: Bed, victim: str, ask: Callable[[], Any]) -> Attack:
-    """Listen to a job's start at the victim's, and send the very same once the job is over, as the orchestrator."""
-    return _start(bed, victim, ask, lambda grant: grant)
+    """Listen to a job's start at the victim's, and send the very same once the job is over, as the orchestrator.
+
+    The victim's agent is killed before: while it lives it gives whoever asks again the answer that it gave before, and
+    runs nothing. Afterwards only what it has written down tells it that the grant was used.
+    """
+
+    def meanwhile() -> None:
+        ask()
+        before = bed.unit(victim).pid
+        bed.kill(victim)
+        end = time.monotonic() + _RESTART
+        while bed.unit(victim).pid in (0, None, before):
+            if time.monotonic() > end:
+                raise TimedOut(f"{victim!r} was not there again within {_RESTART:g} s")
+            time.sleep(_LOOK)
+
+    return _start(bed, victim, meanwhile, lambda grant: grant)
 
 
 def expired_grant(bed: Bed, victim: str, ask: Callable[[], Any]) -> Attack:
@@ -157,10 +174,17 @@ def _start(bed: Bed, victim: str, ask: Callable[[], Any], change: Callable[[str]
         message = _inside(bed, victim, _overheard(_unit(bed, victim), ask, pool))
     message["grant"] = change(message["grant"])
 
-    async def send() -> None:
+    async def send() -> object:
         base = await _connected(_unit(bed, ORCHESTRATOR))
         try:
-            await base.bus.request(f"agent.{victim}.start", message, within=_WITHIN)
+            end = time.monotonic() + _RESTART
+            while True:
+                try:
+                    return await base.bus.request(f"agent.{victim}.start", message, within=_WITHIN)
+                except Unheard:  # it may just be starting
+                    if time.monotonic() > end:
+                        raise
+                await asyncio.sleep(_LOOK)
         finally:
             await base.close()
 

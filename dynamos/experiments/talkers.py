@@ -194,7 +194,7 @@ def _connected(spec: dict[str, Any]) -> tuple[socket.socket, float]:
             raise
         except OSError:
             pass
-        if time.monotonic() - began > spec.get("within", _PATIENCE):
+        if time.monotonic() - began > spec.get("call", _PATIENCE):
             raise SystemExit(f"nobody listens at {spec['address']}:{spec['port']}")
         time.sleep(_PAUSE)
 

@@ -30,7 +30,7 @@ WAN = "linux.uml"
 """What the kernel calls the emulator of the WAN, where it is not the kernel itself."""
 _PYTHON = 'exec "$(command -v python3 || echo "$0")" -I -S -c "$@"'
 _TICKS = os.sysconf("SC_CLK_TCK")
-_WITHIN = 120.0
+_WITHIN, _PATIENCE = 120.0, 20.0
 _OURS = ("python", "sh", talkers.NAME)
 Tls = Mapping[str, str]
 """Certificate, key and authority of one side as PEM, and the `peer` that it wants."""
@@ -127,14 +127,16 @@ def transfer(
     control: str = CONTROL,
     tls: Tls | None = None,
     port: int = PORT,
+    patience: float = _PATIENCE,
     within: float = _WITHIN,
 ) -> Transfer:
     """Send so many bytes, or for so many seconds, from a host to a listener's address, over `streams` connections with
     this congestion control; what came in the first `settle` seconds is not in the settled rate.
 
-    Raises Broken where it does not arrive whole.
+    Raises Broken where it does not arrive whole, JobFailed where nobody listens for `patience` seconds.
     """
     more = {"streams": streams, "bytes": bytes, "seconds": seconds, "settle": settle, "control": control}
+    more["call"] = patience
     spec = _spec("transfer", address, port, tls, **more)
     told = _talk(source, spec, within)
     return Transfer(told["bytes"], told["seconds"], told["settled"], told["connect"], told["resent"], told["cpu"])
