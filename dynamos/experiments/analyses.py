@@ -61,27 +61,34 @@ class Analysis:
     spreads: Mapping[str, Spread]
     """By factor that has several levels: whether it matters at all."""
     baseline: Cell
-
-    @property
-    def n(self) -> int:
-        return sum(len(row.values) or sum(row.counts.values()) for row in self.rows)
+    n: int
+    """How many readings there are."""
 
 
 def analyse(
-    outcomes: Outcomes, factors: Sequence[Factor], measure: Measure, baseline: Cell, *, seed: int = 0
+    outcomes: Outcomes,
+    factors: Sequence[Factor],
+    measure: Measure,
+    baseline: Cell,
+    *,
+    seed: int = 0,
+    cells: bool = True,
 ) -> Analysis:
-    """Tell all of one measure: its cells in the order of the factors' levels, and the factors' effects."""
-    grouped = by_cell(outcomes.done, factors)
+    """Tell all of one measure: its cells in the order of the factors' levels, and the factors' effects.
+
+    Without `cells`, which take time where they are hundreds, only the effects of a measure of numbers.
+    """
+    n = sum(value is not None for value in outcomes.readings(measure.name))
     if not measure.numeric:
-        rows = tuple(_counted(cell, some, measure, baseline) for cell, some in grouped)
-        return Analysis(measure, rows, (), {}, baseline)
-    rows = _compared(grouped, measure, baseline, seed)
+        grouped = by_cell(outcomes.done, factors)
+        return Analysis(measure, tuple(_counted(*each, measure, baseline) for each in grouped), (), {}, baseline, n)
+    rows = _compared(by_cell(outcomes.done, factors), measure, baseline, seed) if cells else ()
     varied = [factor for factor in factors if len(outcomes.done.levels(factor.name)) > 1]
     found = [effect for factor in varied for effect in _effects(outcomes, factor, measure, baseline, seed)]
     contrasts = corrected([effect.contrast for effect in found])
     effects = tuple(replace(effect, contrast=each) for effect, each in zip(found, contrasts, strict=True) if each)
     spreads = {factor.name: _spread(outcomes, factor.name, measure.name) for factor in varied}
-    return Analysis(measure, rows, effects, spreads, baseline)
+    return Analysis(measure, rows, effects, spreads, baseline, n)
 
 
 def by_cell(outcomes: Outcomes, factors: Sequence[Factor]) -> list[tuple[Cell, Outcomes]]:
@@ -191,10 +198,13 @@ def _matched(outcomes: Outcomes, measure: str, mine: Cell, other: Cell) -> tuple
         groups.setdefault(key(record.cell), []).append(record)
     theirs = {each: _blocks(Outcomes(tuple(some)), measure) for each, some in groups.items()}
     cells = [dict(each) for each in theirs]
+    bases: dict[Key, Cell | None] = {}
     found: dict[Hashable, list[float]] = {}
     beside: dict[Hashable, float] = {}
     for record in outcomes.where(**mine).done:
-        base, value = baseline_of(record.cell, cells, other), _number(record, measure)
+        if (own := key(record.cell)) not in bases:
+            bases[own] = baseline_of(record.cell, cells, other)
+        base, value = bases[own], _number(record, measure)
         reference = theirs[key(base)].get(record.repetition) if base is not None else None
         if base is not None and value is not None and reference is not None:
             block = (record.repetition, key(base))

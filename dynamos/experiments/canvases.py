@@ -17,10 +17,19 @@ from dynamos.experiments.runs import write_whole
 
 WIDTH: Final = 7.1
 """Inches: two columns of a paper."""
-COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7F7F7F")
+COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7F7F7F", "#1b1f24")
 """M. Okabe and K. Ito, *Color Universal Design*, 2008; told apart without colour by marker and line too."""
-MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
-LINES: Final = ("-", (0, (5, 2)), (0, (1, 1.4)), (0, (6, 2, 1, 2)), (0, (3, 1.5)), (0, (8, 2)), (0, (2, 3)))
+MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*")
+LINES: Final = (
+    "-",
+    (0, (5, 2)),
+    (0, (1, 1.4)),
+    (0, (6, 2, 1, 2)),
+    (0, (3, 1.5)),
+    (0, (8, 2)),
+    (0, (2, 3)),
+    (0, (4, 1, 1, 1, 1, 1)),
+)
 INK: Final = "#1b1f24"
 GRID: Final = "#7d8590"
 _STYLE: dict[Any, Any] = {

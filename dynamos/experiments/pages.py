@@ -23,8 +23,16 @@ def write(path: Path, template: str, **told: Any) -> Path:
 
 def markdown(text: str) -> Markup:
     """Give Markdown as HTML; HTML within it stays text, and pictures are left out."""
-    reader = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
-    return Markup(reader.render(_unindented(text)))  # noqa: S704  made of escaped text
+    return Markup(_reader().render(_unindented(text)))  # noqa: S704  made of escaped text
+
+
+def line(text: str) -> Markup:
+    """Give one line of Markdown as HTML, without a paragraph around it."""
+    return Markup(_reader().renderInline(text))  # noqa: S704  made of escaped text
+
+
+def _reader() -> MarkdownIt:
+    return MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
 
 
 def _templates() -> Environment:
@@ -41,6 +49,7 @@ def _templates() -> Environment:
         "level": wordings.level,
         "plain": wordings.without_places,
         "markdown": markdown,
+        "line": line,
     }
     return found
 

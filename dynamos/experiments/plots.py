@@ -19,7 +19,7 @@ from dynamos.experiments.analyses import Analysis, Row
 from dynamos.experiments.canvases import COLOURS, LINES, MARKERS, canvas, number, plain_ticks, save
 from dynamos.experiments.factors import Cell, Factor, Level, written
 
-_MOST_SIDES, _MOST_ROWS, _MOST_PANELS = 7, 14, 12
+_MOST_SIDES, _MOST_PANELS = 8, 12
 _LOG_FROM = 30.0
 _NUMERIC_FROM = 3
 _STAGES = 8

@@ -27,12 +27,13 @@ from dynamos.experiments.plots import Plot, worded
 from dynamos.experiments.records import Record
 from dynamos.experiments.runs import PLOTS, PROFILES, Run
 from dynamos.experiments.scripts import Experiment
-from dynamos.experiments.statistics import RESAMPLES
+from dynamos.experiments.statistics import RESAMPLES, Verdict
 from dynamos.kit.errors import DynamosError
 
 REPORT = "report.html"
 _OPEN_ROWS, _MOST_BARS, _MOST_FINDINGS = 48, 40, 12
 _LOG_FROM = 30.0
+_FEW_QUIET = 2
 _WORDS = {True: "held", False: "not held", None: "cannot be told"}
 _TOLD_ELSEWHERE = ("form", "experiment", "plan", "seed")
 _NOT_LISTED = (REPORT, METADATA)
@@ -102,7 +103,8 @@ def _claims(experiment: Experiment, outcomes: Outcomes) -> list[dict[str, Any]]:
 
 
 def _measure(run: Run, experiment: Experiment, outcomes: Outcomes, measure: Measure, *, drawn: bool) -> Shown:
-    analysis = analyse(outcomes, experiment.factors, measure, experiment.baseline, seed=run.plan.seed)
+    cells = drawn or len(by_cell(outcomes.done, experiment.factors)) <= _OPEN_ROWS
+    analysis = analyse(outcomes, experiment.factors, measure, experiment.baseline, seed=run.plan.seed, cells=cells)
     plot = plots.draw(analysis, experiment.factors, run.folder / PLOTS) if drawn else None
     titles = {factor.name: factor.title or factor.name.replace("_", " ") for factor in experiment.factors}
     effects = [
@@ -114,14 +116,27 @@ def _measure(run: Run, experiment: Experiment, outcomes: Outcomes, measure: Meas
         }
         for effect in analysis.effects
     ]
-    sentences = [
-        wordings.sentence(_level(e.factor.name, e.level), _level(e.factor.name, e.reference), e.contrast, measure)
-        for e in _telling(analysis)
-    ]
     spreads = [
         {"factor": titles.get(name, name), "p": each.p, "share": each.share} for name, each in analysis.spreads.items()
     ]
-    return Shown(measure, analysis, plot, _rows(analysis), effects, spreads, sentences[:_MOST_FINDINGS])
+    return Shown(measure, analysis, plot, _rows(analysis), effects, spreads, _sentences(analysis)[:_MOST_FINDINGS])
+
+
+def _sentences(analysis: Analysis) -> list[str]:
+    """Say what the factors do; where several do nothing beyond noise, in one sentence."""
+    measure, said, quiet = analysis.measure, [], []
+    for effect in _telling(analysis):
+        named = [_level(effect.factor.name, level) for level in (effect.level, effect.reference)]
+        found = effect.contrast
+        told = wordings.sentence(named[0], named[1], found, measure)
+        if found.verdict is Verdict.NOISE and not found.leans:
+            quiet.append((told, f"{named[0]} beside {named[1]} ({wordings.change(found, measure)[0]})"))
+        else:
+            said.append(told)
+    if len(quiet) <= _FEW_QUIET:
+        return said + [told for told, _ in quiet]
+    what = measure.title or measure.name.replace("_", " ")
+    return [*said, f"No difference in “{what}” beyond noise: {', '.join(short for _, short in quiet)}."]
 
 
 def _telling(analysis: Analysis) -> list[Effect]:

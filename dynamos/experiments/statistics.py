@@ -68,7 +68,8 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """One sample against another. `ratio` is missing where a reading is not above zero, `delta` is Cliff's: 1 where
+    """One sample against another. `ratio` is missing where a reading is not above zero; only then has `difference` an
+    interval. `delta` is Cliff's: 1 where
     every reading of the first is above every one of the second, -1 where below; of pooled ones, within their blocks."""
 
     n: int
@@ -141,12 +142,13 @@ def contrast(mine: Sample, other: Sample, *, family: int = 1, pooled: bool = Fal
         return None
     positive = bool(first.min() > 0 and second.min() > 0)
     samples = (first, second)
-    if pooled:
-        ratio = _estimate((first / second,), _median, seed) if positive else None
-        difference = _estimate((first - second,), _median, seed)
+    if positive:
+        figures, statistic = ((first / second,), _median) if pooled else (samples, _ratio)
+        ratio = _estimate(figures, statistic, seed, paired=paired and not pooled)
+        difference = Estimate(float(np.median(first - second) if pooled else _difference(first, second)))
     else:
-        ratio = _estimate(samples, _ratio, seed, paired=paired) if positive else None
-        difference = _estimate(samples, _difference, seed, paired=paired)
+        figures, statistic = ((first - second,), _median) if pooled else (samples, _difference)
+        ratio, difference = None, _estimate(figures, statistic, seed, paired=paired and not pooled)
     delta = float(np.sign(first - second).mean()) if pooled else _delta(first, second)
     found = Contrast(len(first), len(second), len(blocks), ratio, difference, delta)
     return _tested(found, first, second, paired=pooled or paired, pooled=pooled, family=family)
