@@ -55,7 +55,8 @@ class OnStack:
             hint = "--set those factors to what the stack has, or run it on testbeds of this machine"
             raise Unavailable(f"the stack {self.profile.name!r} is another testbed than these levels want", hint=hint)
         self.close()
-        place: dict[str, Any] = {"profile": str(path)} | ({"world": str(self.world)} if self.world else {})
+        place = {"profile": str(path), "journals": str(self.journals)}
+        place |= {"world": str(self.world)} if self.world else {}
         if self.needs == "networks":
             if not self.alive():
                 raise Unavailable(f"the networks of the stack {profile.name!r} are not there", hint="dynamos stack up")

@@ -46,7 +46,8 @@ def test_all_mistakes_of_a_declaration_are_told_at_once_with_their_lines(tmp_pat
         load(path)
     told = str(caught.value)
     for words in (
-        "'rows' has no level", "'in' is not a name of a factor", "factor 'rows' is declared twice", "2 in quick is no level",
+        "'rows' has no level", "'in' is not a name of a factor", "factor 'rows' is declared twice",
+        "2 in quick is no level",
         "'near', which is no factor",
         "changes 'world'", "measure 'total' has no unit", "unknown unit 'parsec'", "better='big'",
         "'rows' is both a factor and a measure", "'status' is a column", "rows=5 is no level",
