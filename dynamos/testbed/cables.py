@@ -108,7 +108,8 @@ class Cable:
         return "".join(f"ip -n {quote(site)} link set {self.device} mtu {self.link.mtu}\n" for site in self.link.sites)
 
     def stated(self) -> str:
-        """Give the script that cuts it, silences it or neither, as its link says; before that a guest is told."""
+        """Give the script that cuts it, silences it or neither, as its link says. What a guest has of it is cut before
+        that, and comes up after it."""
         lines = []
         for end in self.ends:
             if self.link.state == "silent":
@@ -116,14 +117,12 @@ class Cable:
             else:
                 lines.append(f"tc filter del dev {end} egress pref 1 2>/dev/null || true")
         # A device of a pair loses its carrier when the other one is down. A tap has to be told, and that alone would
-        # be noticed up to a second later.
+        # be noticed up to a second later. It has its carrier again when the guest takes it up.
         cut = self.link.state == "cut"
         if cut and self.kind == "guest":
             lines += [f"ip link set {end} carrier off" for end in self.ends]
         names = self._inner if self.kind == "kernel" else self.ends
         lines += [f"ip link set {name} {'down' if cut else 'up'}" for name in names]
-        if not cut and self.kind == "guest":
-            lines += [f"ip link set {end} carrier on" for end in self.ends]
         return "".join(f"{line}\n" for line in lines)
 
     @property

@@ -62,9 +62,12 @@ class Works:
         self.script(script)
         if impairs_else:
             self._instruct(state, [laid.cable])
-        elif before.state == "cut":
-            self._instruct(state, [laid.cable], verbs=guests.VERBS[:1])
+        # A guest that sends into a tap which is down never sends there again: its own devices go first and come last.
+        if laid.present.state == "cut":
+            self._release([laid.cable])
         self.script(laid.cable.stated() if before.state != laid.present.state else "")
+        if before.state == "cut":
+            self._instruct(state, [laid.cable], verbs=guests.VERBS[:1])
         self._remember(state, laid.cable)
         self._end(state, [laid])
         return laid.present

@@ -104,6 +104,19 @@ def test_a_link_that_is_cut_is_told_at_once_and_works_again_when_healed(tmp_path
         assert lab.wan.look().broken == {}
 
 
+@pytest.mark.parametrize("delay", ["50ms", "0ms"], ids=["emulated", "plain"])
+def test_a_link_that_is_cut_under_traffic_works_again_when_healed(tmp_path, delay):
+    with made_wan(tmp_path, SITES[:2], [link("ams", "lax", delay=delay)]) as lab:
+        for source, target in (SITES[:2], SITES[1::-1]):
+            lab.nodes[source].start("traffic", ["ping", "-q", "-i", "0.002", lab.address(target)])
+        for _ in range(2):
+            eventually("packets are on their way", lambda: lab.reaches("ams", "lax"))
+            lab.wan.cut("ams-lax")
+            assert not lab.reaches("ams", "lax")
+            lab.wan.heal("ams-lax")
+        eventually("the link works again", lambda: lab.reaches("ams", "lax"))
+
+
 @pytest.mark.parametrize("delay", ["5ms", "0ms"], ids=["emulated", "plain"])
 def test_a_silent_link_loses_everything_and_stays_up(tmp_path, delay):
     with made_wan(tmp_path, SITES[:2], [link("ams", "lax", delay=delay)]) as lab:
