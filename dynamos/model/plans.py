@@ -67,7 +67,8 @@ class Part(Value):
 class Plan(Value):
     """Decision + archetype + placement: who runs which steps, and which streams join them.
 
-    `archetypes` and `compute` give the chosen archetype and the party that computes, per provider.
+    `archetypes` and `compute` give the chosen archetype and the party that computes, per provider. `compression` says
+    how streams are compressed on their way, by edge: "lz4" or "zstd".
     """
 
     job: str
@@ -76,6 +77,7 @@ class Plan(Value):
     steps: tuple[Step, ...]
     edges: tuple[Edge, ...]
     notes: tuple[str, ...] = ()
+    compression: dict[str, str] = Field(default_factory=dict)
 
     @property
     def parties(self) -> tuple[Name, ...]:

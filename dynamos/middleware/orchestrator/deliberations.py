@@ -12,6 +12,7 @@ from dynamos.kit.clocks import Clock
 from dynamos.kit.errors import DynamosError, NotFound, Refused
 from dynamos.knowledge.bases import KnowledgeBase
 from dynamos.middleware.messages import Submit
+from dynamos.middleware.orchestrator.advisers import Adviser, ByWeights
 from dynamos.middleware.orchestrator.overviews import Overview
 from dynamos.middleware.views import error_facts
 from dynamos.model.decisions import Decision, ProviderDecision
@@ -28,11 +29,19 @@ tracer = trace.get_tracer("dynamos.orchestrator")
 class Deliberation:
     """Decides and plans over the marketplace as it is now, and writes down what was decided."""
 
-    def __init__(self, kb: KnowledgeBase, overview: Overview, engine: PolicyEngine, clock: Clock) -> None:
+    def __init__(
+        self,
+        kb: KnowledgeBase,
+        overview: Overview,
+        engine: PolicyEngine,
+        clock: Clock,
+        adviser: Adviser | None = None,
+    ) -> None:
         self._kb = kb
         self._overview = overview
         self._engine = engine
         self._clock = clock
+        self._adviser = adviser or ByWeights()
 
     @property
     def revision(self) -> str:
@@ -61,8 +70,13 @@ class Deliberation:
         return self.decide(request.model_copy(update={"providers": (party,)})).providers[party]
 
     def plan(self, request: Request, decision: Decision, job: str) -> Plan:
-        """Give the plan over a decision. Raises what `plans.plan` raises."""
-        return plans.plan(request, decision, self._overview.landscape(), job=job)
+        """Give the plan over a decision, as the adviser picks. Raises what `plans.plan` raises."""
+        advice = self._adviser.planner(request, job)
+        made = plans.plan(request, decision, self._overview.landscape(), job=job, planner=advice)
+        compression = dict(advice.compression(made))
+        if not advice.notes and not compression:
+            return made
+        return made.model_copy(update={"notes": (*made.notes, *advice.notes), "compression": compression})
 
     def plan_anew(self, job: Job) -> Plan:
         """Give the plan that a job's request would have now. Raises what makes it impossible."""

@@ -20,6 +20,7 @@ from dynamos.middleware.configs import MeetingsConfig, OrchestratorConfig
 from dynamos.middleware.identity.requestors import Requestors
 from dynamos.middleware.messages import CancelJob, Change, Check, EndPart, FindJobs, FoundJobs, Look, Presence, Submit
 from dynamos.middleware.network.meetings import Meetings, PerRequest, Standing
+from dynamos.middleware.orchestrator.advisers import Adviser, ByWeights
 from dynamos.middleware.orchestrator.curators import Curator
 from dynamos.middleware.orchestrator.jobbooks import JobBook
 from dynamos.middleware.orchestrator.orchestrators import Orchestrator
@@ -32,14 +33,16 @@ from dynamos.policy.builtin import BuiltIn
 log = logging.getLogger(__name__)
 M = TypeVar("M", bound=Value)
 SEEDED_SECONDS = 10.0
+Advise = Callable[[OrchestratorConfig, KnowledgeBase, Overview], Awaitable[Adviser]]
+"""Makes the adviser of an orchestrator."""
 
 
-def serve(config: OrchestratorConfig, ready: Callable[[str], None]) -> None:
-    """Run the orchestrator until SIGTERM; call `ready` once it takes requests."""
-    asyncio.run(_serve(config, ready))
+def serve(config: OrchestratorConfig, ready: Callable[[str], None], advise: Advise | None = None) -> None:
+    """Run the orchestrator until SIGTERM; call `ready` once it takes requests. Without an adviser, weights decide."""
+    asyncio.run(_serve(config, ready, advise))
 
 
-async def _serve(config: OrchestratorConfig, ready: Callable[[str], None]) -> None:
+async def _serve(config: OrchestratorConfig, ready: Callable[[str], None], advise: Advise | None) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
@@ -50,13 +53,15 @@ async def _serve(config: OrchestratorConfig, ready: Callable[[str], None]) -> No
         presences = await stack.enter_async_context(Presences(kb.store(PRESENCE), Presence))
         overview = Overview(kb, config.parties, presences, awaits=config.drain > 0)
         await stack.enter_async_context(background(*overview.works))
-        orchestrator, curator, book = _assemble(config, kb, overview)
+        adviser = await advise(config, kb, overview) if advise else ByWeights()
+        stack.push_async_callback(adviser.close)
+        orchestrator, curator, book = _assemble(config, kb, overview, adviser)
         await curator.seed()
         await until("the marketplace's own values in the view", _seeded(config, overview), within=SEEDED_SECONDS)
         await _forget(kb, await book.recover())
         stack.push_async_callback(orchestrator.close)
         watch = lambda: _watch_parties(presences, orchestrator)  # noqa: E731  a work has no arguments
-        await stack.enter_async_context(background(watch, orchestrator.enforce))
+        await stack.enter_async_context(background(watch, orchestrator.enforce, *adviser.works))
         await _listen(kb, orchestrator, curator, book)
         ready(config.bus)
         await stopped.wait()
@@ -64,7 +69,7 @@ async def _serve(config: OrchestratorConfig, ready: Callable[[str], None]) -> No
 
 
 def _assemble(
-    config: OrchestratorConfig, kb: KnowledgeBase, overview: Overview
+    config: OrchestratorConfig, kb: KnowledgeBase, overview: Overview, adviser: Adviser
 ) -> tuple[Orchestrator, Curator, JobBook]:
     clock = SystemClock()
     requestors = Requestors(config.api, open=config.settings.open, clock=clock)
@@ -79,6 +84,7 @@ def _assemble(
         requestors=requestors,
         clock=clock,
         meetings=_meetings(config.meetings, kb),
+        adviser=adviser,
     )
     return orchestrator, Curator(config, kb=kb, overview=overview, requestors=requestors), book
 

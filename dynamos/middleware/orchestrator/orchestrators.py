@@ -22,6 +22,7 @@ from dynamos.middleware.identity.requestors import Requestors
 from dynamos.middleware.messages import LEAVING, REVOKED, CancelJob, Check, Checked, JobEvent, Submit, Submitted
 from dynamos.middleware.network.meetings import Announced, Meeting, Meetings
 from dynamos.middleware.orchestrator.admissions import Admission
+from dynamos.middleware.orchestrator.advisers import Adviser, ByWeights
 from dynamos.middleware.orchestrator.deliberations import Deliberation, refusal
 from dynamos.middleware.orchestrator.enforcement import Breach, Enforcer
 from dynamos.middleware.orchestrator.executions import Execution, seconds_left
@@ -52,11 +53,13 @@ class Orchestrator:
         requestors: Requestors,
         clock: Clock,
         meetings: Meetings | None = None,
+        adviser: Adviser | None = None,
     ) -> None:
         self._config = config
         self._kb = kb
         self._overview = overview
-        self._thought = Deliberation(kb, overview, engine, clock)
+        self._adviser = adviser or ByWeights()
+        self._thought = Deliberation(kb, overview, engine, clock, self._adviser)
         self._book = book
         self._requestors = requestors
         self._clock = clock
@@ -179,6 +182,7 @@ class Orchestrator:
         await self._book.open(record)
         live = LiveJob(record, plan, message)
         self._live[message.job] = live
+        self._adviser.planned(record)
         return live
 
     async def _run(self, live: LiveJob) -> None:
@@ -194,6 +198,7 @@ class Orchestrator:
             log.exception("job.broken job=%s", live.record.id)
             self._stop_early(live, Broken("the orchestrator broke; its log tells more"), "fail")
         finally:
+            self._adviser.ended(live.record)
             await self._tell(live, str(live.record.state))
             del self._live[live.record.id]
             if not self._live:
@@ -230,13 +235,15 @@ class Orchestrator:
                 live.conclude(told, groups, self._clock.now())
 
     def _renew(self, live: LiveJob) -> None:
-        """Decide and plan again where an agreement has changed while the job waited. Raises Refused, Unavailable."""
-        if self._thought.revision == live.record.decision.revision:
+        """Decide and plan again where an agreement has changed while the job waited, or what the plan rests on. Raises
+        Refused, Unavailable."""
+        if self._thought.revision == live.record.decision.revision and not self._adviser.outdated(live.record):
             return
         decision = self._thought.decide(live.record.request)
         if not decision.permitted:
             raise refusal(decision)
         live.replan(self._thought.plan(live.record.request, decision, live.record.id), decision)
+        self._adviser.planned(live.record)
 
     async def _revoke(self, breach: Breach) -> None:
         """Stop the parts that an agreement no longer permits, and keep why."""
