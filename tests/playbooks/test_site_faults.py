@@ -5,6 +5,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 
 import pytest
@@ -52,7 +53,7 @@ def kill_at(world, task, late, *words):
     argv = [str(BIN / "ansible-playbook"), "site.yml", *words]
     with subprocess.Popen(
         argv, cwd=PLAYBOOKS, env=environment(world), stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     ) as process:  # fmt: skip
         begun = 0
         while begun < task and (line := process.stdout.readline()):
@@ -60,7 +61,7 @@ def kill_at(world, task, late, *words):
         try:
             process.wait(timeout=late)
         except subprocess.TimeoutExpired:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             # What was running on a node may end by itself: nothing waits for it.
             process.stdout.close()
             return False

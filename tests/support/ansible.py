@@ -56,3 +56,14 @@ def recap(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, int]]:
         name.strip(): {word.split("=")[0]: int(word.split("=")[1]) for word in counts.split()}
         for name, _, counts in rows
     }
+
+
+def changes(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """Give the tasks that changed something, each with its node."""
+    found, task = [], ""
+    for line in done.stdout.splitlines():
+        if line.startswith("TASK ["):
+            task = line.partition("[")[2].partition("]")[0]
+        if line.startswith("changed:"):
+            found.append(f"{task}: {line.partition('[')[2].partition(']')[0]}")
+    return found

@@ -25,6 +25,7 @@ _ROUTER = "169.254.1.1"
 _FROM, _TO = 0x10000000, 0x20000000
 """Marks of packets that some network lets out of a cable, and into one."""
 _FORWARDING = "/proc/sys/net/ipv4/ip_forward"
+_REDIRECTS = "/proc/sys/net/ipv4/conf/all/accept_redirects"
 _FORWARDED = "/run/dynamos-forwarding"
 _PREFIX = "ov"
 
@@ -66,7 +67,7 @@ class Routed:
             + f"if ! nft list tables inet | grep -q ' {cable}_'; then\n"
             f"ip link del {cable} 2>/dev/null || true\n"
             + ends.no_rules(cable)
-            + f"fi\nif [ -e {_FORWARDED} ] && {_NO_CABLES}; then echo 0 > {_FORWARDING}; rm {_FORWARDED}; fi\n"
+            + f"fi\nif [ -e {_FORWARDED} ] && {_NO_CABLES}; then {_forward(0)}; rm {_FORWARDED}; fi\n"
         )
         try:
             scripts.run(member.gateway, script)
@@ -168,7 +169,7 @@ def _cabling(network: Network, member: Member) -> str:
     )
     return (
         f"read -r on < {_FORWARDING} || true\n"
-        f"if [ $on = 0 ]; then echo 1 > {_FORWARDED}; echo 1 > {_FORWARDING}; fi\n"
+        f"if [ $on = 0 ]; then echo 1 > {_FORWARDED}; {_forward(1)}; fi\n"
         f"if ! nft list table inet {cable} >/dev/null 2>&1 || ! ip link show {cable} >/dev/null 2>&1; then\n"
         f"ip link del {cable} 2>/dev/null || true\n"
         f"ip link add {cable} address {outer} mtu {network.mtu} type veth "
@@ -178,6 +179,11 @@ def _cabling(network: Network, member: Member) -> str:
         + base
         + "fi\n"
     )
+
+
+def _forward(on: int) -> str:
+    """Give the words that switch forwarding. The kernel sets whether redirects are accepted with it: that stays."""
+    return f"kept=$(cat {_REDIRECTS}); echo {on} > {_FORWARDING}; echo $kept > {_REDIRECTS}"
 
 
 def _rules(network: Network, member: Member, others: Sequence[materials.Peer], mark: str) -> str:
