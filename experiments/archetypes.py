@@ -34,7 +34,7 @@ experiment = Experiment(
         Measure("memory", "MiB", "peaks of all services of the job, added", better="less"),
     ],
     baseline={"archetype": "computeToData"},
-    typical="0.7s",
+    typical="2s",
     background="""
 The thesis from which DYNAMOS comes measured one provider, five runs each (Stutterheim 2023; MacBook Pro, 6 cores,
 Docker Desktop), and a fork repeated it with more rows (neburpoots/DYNAMOS, 2026; kind on WSL2, median of 10). Seconds:

@@ -32,7 +32,7 @@ experiment = Experiment(
         Measure("unaccounted", "share", "of the total that no stage tells of", better="less"),
     ],
     baseline={"runner": "request"},
-    typical="1.5s",
+    typical="0.6s",
     background="""
 Upstream starts a Kubernetes Job for every request: 1.70 s on average (1.53 to 2.42) in the thesis of 2023, a third of
 the time of a request with `computeToData`; 24 ms of it until the Job was created. A two-step workflow of Argo took its
