@@ -6,8 +6,7 @@ import time
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
 
-from dynamos.experiments import Experiment, Factor, Measure, synthetic
-from dynamos.kit.errors import Refused, Unavailable
+from dynamos.experiments import Experiment, Factor, Measure, fates, synthetic
 from dynamos.model.networks import Fault
 
 ROWS, PROVIDERS = 1_000_000, ("alpha", "beta")
@@ -73,23 +72,23 @@ def trial(bed, fault, archetype):
     struck = []
     sent = time.perf_counter()
     with disturbed(bed, fault, struck):
-        answer = within(PATIENCE, lambda: ask(bed, archetype, ROWS))
+        answer = fates.within(PATIENCE, lambda: ask(bed, archetype, ROWS))
         known = time.perf_counter()
     mended = struck[0] if fault in KILLED and struck else time.perf_counter()
     moment = sent + AFTER
     recovered = None
     while recovered is None and time.perf_counter() < mended + RECOVERY:
-        later = within(PATIENCE, lambda: ask(bed, "dataThroughTtp", 1_000))
-        if later and outcome(later) == "answered" and right(bed, later, 1_000):
+        later = fates.within(PATIENCE, lambda: ask(bed, "dataThroughTtp", 1_000))
+        if fates.of(later) == fates.ANSWERED and right(bed, later, 1_000):
             recovered = time.perf_counter() - mended
     return {
-        "outcome": outcome(answer),
+        "outcome": fates.of(answer),
         "told": known - moment if fault != "none" else None,
         "recovered": recovered,
         "well": recovered is not None,
         "right": right(bed, answer, ROWS) if answer and answer.results else None,
         "hit": hit(answer, KILLED.get(fault, FARTHEST)) if fault != "none" else None,
-        "said": said(answer) if answer else "",
+        "said": fates.told(answer),
     }
 
 
@@ -98,15 +97,6 @@ def ask(bed, archetype, rows):
         synthetic.USER, PROVIDERS, synthetic.query(rows), archetype=archetype,
         aggregate=archetype == "dataThroughTtp", deadline=f"{DEADLINE}s", keep=False,
     )  # fmt: skip
-
-
-def within(seconds, work):
-    """Give what the work gives, or nothing where that takes longer."""
-    found = []
-    thread = threading.Thread(target=lambda: found.append(work()), daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return found[0] if found else None
 
 
 @contextmanager
@@ -134,7 +124,7 @@ def right(bed, answer, rows):
 
 def hit(answer, struck):
     """Tell whether it cost the request something, or a step at what was struck (at any party: the bus) ended later."""
-    if outcome(answer) != "answered":
+    if fates.of(answer) != fates.ANSWERED:
         return True
     parts = {party: part for party, part in answer.job["parts"].items() if struck in (party, "bus")}
     ends = [
@@ -142,25 +132,6 @@ def hit(answer, struck):
         for part in parts.values() for usage in part.get("usages", ())
     ]  # fmt: skip
     return max(ends, default=0.0) > answer.began + AFTER
-
-
-def outcome(answer):
-    if answer is None:
-        return "hung"
-    if answer.ok:
-        whole = all(each["outcome"] == "answered" for each in answer.job["providers"].values())
-        return "answered" if whole else "answered in part"
-    told = answer.error.as_dict()
-    if told["code"] == "broken" or not told["message"]:
-        return "failed unclearly"
-    return "refused" if isinstance(answer.error, Refused | Unavailable) else "failed"
-
-
-def said(answer):
-    if answer.error:
-        return str(answer.error)
-    told = [each.get("error") or {} for each in answer.job["providers"].values()]
-    return "; ".join(error["message"] for error in told if error.get("message"))
 
 
 @experiment.claim("No row that comes is ever wrong, and none is missing or doubled in a result: right, or absent")
@@ -171,7 +142,7 @@ def never_wrong(trials):
 
 @experiment.claim("Every requestor learns what became of the request: none hangs, none fails without a reason")
 def clear(trials):
-    bad = [each for each in trials.readings("outcome") if each in ("hung", "failed unclearly")]
+    bad = [each for each in trials.readings("outcome") if each in fates.BAD]
     slowest = max(trials.values("told"), default=0.0)
     return not bad, f"{len(trials.done) - len(bad)} of {len(trials.done)}, the latest {slowest:.1f} s after the fault"
 

@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 
 from dynamos.deploy import data
-from dynamos.experiments import chains, invented, synthetic
+from dynamos.experiments import chains, fates, invented, synthetic
+from dynamos.experiments.answers import Answer
 from dynamos.experiments.outcomes import Outcomes
 from dynamos.experiments.records import Record
 from dynamos.experiments.runs import Run, find
 from dynamos.experiments.scripts import load
+from dynamos.kit.errors import Broken, JobFailed, Refused
 from support.worlds import needs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -148,6 +150,28 @@ def test_a_decision_that_is_not_as_generated_is_seen():
     assert all(made.right(case, made.decide(engine, case.request)) for case in cases)
     first, other = cases[0], next(case for case in cases if case.permit != cases[0].permit)
     assert not made.right(first, made.decide(engine, other.request))
+
+
+def an_answer(error: Exception | None, **outcomes: str) -> Answer:
+    providers = {name: {"outcome": outcome, "error": {"message": f"{name} is away"} if outcome != "answered" else None}
+                 for name, outcome in outcomes.items()}  # fmt: skip
+    return Answer({"providers": providers}, (), began=0.0, seconds=1.0, job_seconds=1.0, error=error)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("answer", "fate", "told"),
+    [
+        (an_answer(None, a="answered", b="answered"), "answered", ""),
+        (an_answer(None, a="answered", b="failed"), "answered in part", "b is away"),
+        (an_answer(None, a="answered", b="left-out"), "answered in part", "b is away"),
+        (an_answer(Refused("no", where="a")), "refused", "a: no"),
+        (an_answer(JobFailed("it ended")), "failed", "it ended"),
+        (an_answer(Broken("a defect")), "failed unclearly", "a defect"),
+        (None, "hung", ""),
+    ],
+)
+def test_what_became_of_a_request_is_told_in_a_word(answer: Answer | None, fate: str, told: str):
+    assert (fates.of(answer), fates.told(answer)) == (fate, told)
 
 
 @pytest.mark.parametrize(("rows", "whole"), [(1_000, True), (10_000, False), (30_000, True), (100_000, False)])
