@@ -57,17 +57,27 @@ class Mirror(Generic[T]):
 
 
 class SharedView:
-    """What the marketplace shares: archetypes, request types and services. `works` keep it current."""
+    """What the marketplace shares: archetypes, request types and services. `works` keep it current; `told` hears the
+    name of each that has changed."""
 
-    def __init__(self, kb: KnowledgeBase) -> None:
+    def __init__(self, kb: KnowledgeBase, told: Callable[[str], None] = lambda _: None) -> None:
         store = kb.store(SHARED)
-        archetypes = Mirror(Shelf(store, ARCHETYPES, Archetype))
-        request_types = Mirror(Shelf(store, REQUEST_TYPES, RequestType))
-        services = Mirror(Shelf(store, SERVICES, Service))
+        archetypes = Mirror(Shelf(store, ARCHETYPES, Archetype), told)
+        request_types = Mirror(Shelf(store, REQUEST_TYPES, RequestType), told)
+        services = Mirror(Shelf(store, SERVICES, Service), told)
         self.archetypes = archetypes.values
         self.request_types = request_types.values
         self.services = services.values
-        self.works: list[Work] = [archetypes.follow, request_types.follow, services.follow]
+        self._mirrors: dict[str, Mirror[Any]] = {
+            ARCHETYPES: archetypes,
+            REQUEST_TYPES: request_types,
+            SERVICES: services,
+        }
+        self.works: list[Work] = [mirror.follow for mirror in self._mirrors.values()]
+
+    def revision(self, kind: str, name: str) -> int:
+        """Give the revision of one value, 0 where there is none."""
+        return self._mirrors[kind].revisions.get(name, 0)
 
 
 def agreements_of(kb: KnowledgeBase, party: str) -> Shelf[Agreement]:

@@ -11,15 +11,16 @@ from opentelemetry import trace
 from dynamos.kit.clocks import Clock
 from dynamos.kit.errors import DynamosError, NotFound, Refused
 from dynamos.knowledge.bases import KnowledgeBase
-from dynamos.middleware.messages import Submit
+from dynamos.middleware.messages import REVOKED, Submit
 from dynamos.middleware.orchestrator.advisers import Adviser, ByWeights
 from dynamos.middleware.orchestrator.overviews import Overview
 from dynamos.middleware.views import error_facts
-from dynamos.model.decisions import Decision, ProviderDecision
+from dynamos.model.decisions import Decision
 from dynamos.model.jobs import Job
 from dynamos.model.plans import Plan
 from dynamos.model.requests import Request
 from dynamos.planning import plans
+from dynamos.planning.outlooks import Outlook
 from dynamos.policy.engines import PolicyEngine
 
 log = logging.getLogger(__name__)
@@ -48,26 +49,27 @@ class Deliberation:
         """The policy revision that a decision would have now."""
         return self._overview.revision
 
+    @property
+    def edition(self) -> int:
+        """Counts the changes of what decisions rest on: as long as it stays, a decision stays."""
+        return self._overview.edition
+
+    def outlook(self) -> Outlook:
+        """Give all that is decided and planned over, as it is now."""
+        known = self._overview
+        return Outlook(
+            engine=self._engine,
+            agreements=known.agreements,
+            catalogue=known.catalogue,
+            landscape=known.landscape(),
+            now=self._clock.now(),
+            revision=known.revision,
+        )
+
     def decide(self, request: Request) -> Decision:
         """Give what every provider says. Raises NotFound for a request type that there is not."""
-        known = self._overview
-        if request.type not in known.shared.request_types:
-            raise NotFound(f"there is no request type {request.type!r}", where="$.type")
         with tracer.start_as_current_span("decide"):
-            return self._engine.decide(
-                request,
-                known.agreements,
-                known.catalogue,
-                request_types=known.shared.request_types,
-                services=known.shared.services,
-                archetypes=known.shared.archetypes,
-                now=self._clock.now(),
-                revision=known.revision,
-            )
-
-    def decide_of(self, request: Request, party: str) -> ProviderDecision:
-        """Give what one provider says of its part in a request."""
-        return self.decide(request.model_copy(update={"providers": (party,)})).providers[party]
+            return self.outlook().decide(request)
 
     def plan(self, request: Request, decision: Decision, job: str) -> Plan:
         """Give the plan over a decision, as the adviser picks. Raises what `plans.plan` raises."""
@@ -78,9 +80,19 @@ class Deliberation:
             return made
         return made.model_copy(update={"notes": (*made.notes, *advice.notes), "compression": compression})
 
-    def plan_anew(self, job: Job) -> Plan:
-        """Give the plan that a job's request would have now. Raises what makes it impossible."""
-        return self.plan(job.request, self.decide(job.request), job.id)
+    def anew(self, job: Job) -> tuple[Decision, Plan]:
+        """Decide and plan again over a job's request. Raises Refused (revoked), Unavailable, BadInput."""
+        try:
+            decision = self.decide(job.request)
+            return decision, self.plan(job.request, decision, job.id)
+        except (Refused, NotFound) as error:
+            reasons = error.facts.get("reasons") or []
+            told = f"the request is not permitted any more: {error.message}"
+            raise Refused(told, where=error.where, code=REVOKED, reasons=reasons, again=False) from error
+
+    async def catch_up(self, party: str, revision: int, *, within: float) -> None:
+        """Wait until a party's agreement is known here as of a revision. Raises TimedOut."""
+        await self._overview.reach(party, revision, within=within)
 
     async def note(self, message: Submit, decision: Decision) -> None:
         """Write down what was decided over a request, before anything is done about it."""

@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from dynamos.kit.errors import DynamosError, Refused
+from dynamos.kit.errors import DynamosError, Refused, TimedOut
+from dynamos.middleware.amendments import Amendments
 from dynamos.middleware.messages import REVOKED
 from dynamos.middleware.orchestrator.deliberations import Deliberation
 from dynamos.middleware.orchestrator.livejobs import LiveJob, components
-from dynamos.model.decisions import ProviderDecision
-from dynamos.model.plans import Plan
+from dynamos.model.decisions import Reason
+from dynamos.model.jobs import PartReport, State
+from dynamos.planning.outlooks import Outlook
+from dynamos.planning.reviews import review
 
 log = logging.getLogger(__name__)
+CATCH_UP_SECONDS = 2.0
+"""How long an agreement may be on its way here, of which its party has told already."""
+OF_POLICY = (REVOKED, "other-chain", "other-query")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,60 +50,118 @@ class Enforcer:
         self._jobs = jobs
         self._thought = thought
         self._stop = stop
+        self._stops: set[asyncio.Task[None]] = set()
 
-    async def follow(self, amended: asyncio.Queue[str]) -> None:
-        """Enforce every party's agreement whenever it has changed, until cancelled."""
+    async def follow(self, amendments: Amendments) -> None:
+        """Enforce agreements whenever they have changed, until cancelled."""
         while True:
-            parties = {await amended.get()}
-            while not amended.empty():
-                parties.add(amended.get_nowait())
-            await self.enforce(parties)
+            await self.enforce(await amendments.next())
 
     async def enforce(self, parties: Iterable[str]) -> None:
-        """Stop every job that one of these parties no longer permits, all at once. Others go on untouched."""
-        breaches = [breach for party in parties for breach in self.breaches(party)]
-        if breaches:
-            log.info("jobs.revoked jobs=%s", " ".join(breach.live.record.id for breach in breaches))
-        await asyncio.gather(*(self._stop(breach) for breach in breaches))
+        """Have every job stopped that one of these parties no longer permits. Others go on untouched.
 
-    def breaches(self, party: str) -> list[Breach]:
-        """Give the jobs under way that the party no longer permits as they are."""
-        found = []
+        When this returns, nothing of these jobs counts any more; that they really stop is not waited for: who does not
+        answer must not keep another change from being enforced.
+        """
+        wanted, outlook, found = frozenset(parties), self._thought.outlook(), list[str]()
         for live in self._jobs():
-            if party not in live.plan.archetypes or live.record.state.final:
-                continue
-            before = live.record.decision.providers[party]
-            try:
-                now = self._thought.decide_of(live.record.request, party)
-            except DynamosError as error:
-                now = ProviderDecision(party=party, permitted=False)
-                log.warning("decide.failed job=%s error=%s", live.record.id, error)
-            if not still(live.plan, before, now):
-                group = next(group for group in components(live.plan) if party in group)
-                found.append(Breach(live, group, self._told(live, party, now)))
-        return found
+            breaches = list(self._breaches(live, wanted, outlook))
+            for breach in breaches:
+                live.revoke(breach.parties, breach.error)
+                self._begin(breach)
+            if breaches:
+                found.append(live.record.id)
+                await asyncio.sleep(0)  # the first is stopped before the last is judged
+        if found:
+            log.info("jobs.revoked jobs=%s", " ".join(found))
 
-    def _told(self, live: LiveJob, party: str, now: ProviderDecision) -> Refused:
-        """Say why, and whether the same request would run otherwise now."""
-        reasons = [reason.as_json() for reason in now.reasons]
+    async def settle(self, live: LiveJob, reports: Sequence[PartReport]) -> None:
+        """Judge what parties have refused or stopped by their own agreements, of which they hear before we do."""
+        for report in reports:
+            error = report.error or {}
+            if report.party in live.revoked or not _of_policy(report):
+                continue
+            try:
+                await self._thought.catch_up(report.party, int(error.get("revision") or 0), within=CATCH_UP_SECONDS)
+            except TimedOut as late:
+                log.warning("agreement.late job=%s party=%s error=%s", live.record.id, report.party, late)
+            outlook = self._thought.outlook()
+            reasons = _review(live, {report.party}, outlook).get(report.party, ())
+            told = [reason.as_json() for reason in reasons] or list(error.get("reasons") or ())
+            breach = Breach(live, _group(live, report.party), self._error(live, report.party, told, outlook))
+            live.revoke(breach.parties, breach.error)
+            self._begin(breach)
+
+    def _breaches(self, live: LiveJob, parties: frozenset[str], outlook: Outlook) -> Iterator[Breach]:
+        """Give what has to stop of a job. One that has not started is planned again by itself, if that is possible."""
+        concerned = parties.intersection(live.plan.archetypes).difference(live.revoked)
+        if live.record.state.final or not concerned:
+            return
+        if live.record.state == State.SUBMITTED:
+            if (error := self._refused(live, outlook)) is not None:
+                yield Breach(live, live.plan.parties, error)
+            return
+        stopped: set[str] = set()
+        for party, reasons in _review(live, concerned, outlook).items():
+            group = _group(live, party)
+            if party not in stopped:
+                stopped.update(group)
+                yield Breach(live, group, self._error(live, party, [reason.as_json() for reason in reasons], outlook))
+
+    def _refused(self, live: LiveJob, outlook: Outlook) -> Refused | None:
+        """Give the error of a job that waits, where nobody permits its request any more."""
         try:
-            plan = self._thought.plan_anew(live.record)
+            decision = outlook.decide(live.record.request)
+        except DynamosError as error:
+            return Refused(error.message, where=error.where, code=REVOKED, again=False)
+        if decision.permitted:
+            return None
+        reasons = [reason.as_json() for reason in decision.reasons]
+        names = ", ".join(live.plan.archetypes)
+        return Refused(f"{names} no longer permits this job", where=names, code=REVOKED, reasons=reasons, again=False)
+
+    def _error(self, live: LiveJob, party: str, reasons: Sequence[Mapping[str, Any]], outlook: Outlook) -> Refused:
+        """Say why a job is stopped, and whether the same request would run otherwise now."""
+        request = live.record.request
+        try:
+            plan = outlook.plan(request, outlook.decide(request), live.record.id)
         except DynamosError:
             hint, again = "", False
         else:
             ways = ", ".join(dict.fromkeys(plan.archetypes.values()))
-            hint, again = f"ask again: it would run now, under {ways}", True
-        message = f"{party}'s agreement no longer permits this job"
-        return Refused(message, where=party, hint=hint, code=REVOKED, reasons=reasons, again=again)
+            hint, again = f"ask again: it is permitted now in another way, as under {ways}", True
+        because = f": {reasons[0]['message']}" if reasons else ""
+        message = f"{party} no longer permits this job{because}"
+        return Refused(message, where=party, hint=hint, code=REVOKED, reasons=list(reasons), again=again)
+
+    def _begin(self, breach: Breach) -> None:
+        task = asyncio.create_task(self._end(breach), name=f"revoke {breach.live.record.id}")
+        self._stops.add(task)
+        task.add_done_callback(self._stops.discard)
+
+    async def _end(self, breach: Breach) -> None:
+        try:
+            await self._stop(breach)
+        except Exception:
+            log.exception("revoke.broken job=%s", breach.live.record.id)
 
 
-def still(plan: Plan, before: ProviderDecision, now: ProviderDecision) -> bool:
-    """Tell whether what a provider says now permits just what runs: the way, the place, the services and the query."""
-    party = now.party
-    archetype, place = plan.archetypes[party], plan.compute[party]
-    return (
-        now.permitted
-        and archetype in now.archetypes
-        and (place == party or place in now.compute_providers)
-        and (now.duties, now.query, now.uses) == (before.duties, before.query, before.uses)
-    )
+def _review(live: LiveJob, parties: Iterable[str], outlook: Outlook) -> Mapping[str, tuple[Reason, ...]]:
+    """Give who no longer permits what runs. What cannot be judged is not permitted."""
+    record = live.record
+    try:
+        return review(record.request, live.plan, record.decision, outlook, frozenset(parties))
+    except Exception:
+        log.exception("review.broken job=%s", record.id)
+        return dict.fromkeys(parties, ())
+
+
+def _group(live: LiveJob, party: str) -> tuple[str, ...]:
+    return next((group for group in components(live.plan) if party in group), (party,))
+
+
+def _of_policy(report: PartReport) -> bool:
+    """Tell whether a party ended its part, or did not begin it, because its agreement says something else now."""
+    error = report.error or {}
+    refused = error.get("kind") == Refused.code and bool(error.get("reasons"))
+    return report.state != State.SUCCEEDED and (refused or error.get("code") in OF_POLICY)

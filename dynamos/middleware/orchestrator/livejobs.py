@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -37,8 +38,10 @@ def components(plan: Plan) -> list[tuple[str, ...]]:
 class LiveJob:
     """The mutable side of one job; `record` is replaced, never changed."""
 
-    def __init__(self, record: Job, plan: Plan, submission: Submit) -> None:
+    def __init__(self, record: Job, plan: Plan, submission: Submit, *, edition: int = 0) -> None:
         self.record = record
+        self.edition = edition
+        self.revoked: dict[str, DynamosError] = {}
         self.plan = plan
         self.submission = submission
         self.started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -52,6 +55,23 @@ class LiveJob:
         self.plan = plan
         self.record = self.record.model_copy(update={"plan": plan, "decision": decision})
         self._reports = _owed_by(plan)
+
+    def revoke(self, parties: Iterable[str], error: DynamosError) -> None:
+        """Take note that these parties' parts are not permitted any more: whatever they report, they bring nothing."""
+        self.stop = self.stop or error
+        told = {party: self._withdrawn(party, error) for party in parties if party not in self.revoked}
+        self.revoked |= dict.fromkeys(told, error)
+        if self.record.state == State.RUNNING:
+            self.record = self.record.model_copy(update={"parts": {**self.record.parts, **told}})
+
+    def _withdrawn(self, party: str, error: DynamosError) -> PartReport:
+        owed = self._reports.get(party)
+        known = (
+            owed.result()
+            if owed is not None and owed.done()
+            else PartReport(job=self.record.id, party=party, state=State.CANCELLED)
+        )
+        return known.model_copy(update={"state": State.CANCELLED, "error": error_facts(error)})
 
     def report(self, report: PartReport) -> bool:
         """Take a part's report; the first one counts. Tells whether it did."""
@@ -77,8 +97,9 @@ class LiveJob:
     def conclude(self, reports: list[PartReport], groups: list[tuple[str, ...]], now: datetime) -> None:
         """Bring the record to its final state: every result complete, some, or none."""
         by_party = {report.party: report for report in reports}
+        by_party |= {party: self._withdrawn(party, error) for party, error in self.revoked.items()}
         good = [all(by_party[party].state == State.SUCCEEDED for party in group) for group in groups]
-        bad = [report for report in reports if report.state != State.SUCCEEDED]
+        bad = [report for report in by_party.values() if report.state != State.SUCCEEDED]
         causes = [report for report in bad if not is_consequence(report)]
         worst = next(iter([*causes, *bad]), None)
         if all(good):

@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any
 
 from opentelemetry import trace
 
 from dynamos.kit.clocks import Clock
-from dynamos.kit.errors import Broken, Cancelled, DynamosError, NotFound, Refused, Unavailable
+from dynamos.kit.errors import Broken, Cancelled, DynamosError, NotFound, Unavailable
 from dynamos.knowledge.bases import KnowledgeBase
 from dynamos.middleware import telemetry
 from dynamos.middleware.configs import OrchestratorConfig
@@ -30,9 +27,9 @@ from dynamos.middleware.orchestrator.jobbooks import JobBook
 from dynamos.middleware.orchestrator.livejobs import LiveJob, components
 from dynamos.middleware.orchestrator.overviews import Overview
 from dynamos.middleware.orchestrator.soundings import Soundings
+from dynamos.middleware.orchestrator.whereabouts import WhereTheySay
 from dynamos.middleware.views import error_facts
 from dynamos.model.jobs import Job, PartReport, State
-from dynamos.model.plans import Plan
 from dynamos.policy.engines import PolicyEngine
 
 log = logging.getLogger(__name__)
@@ -75,7 +72,11 @@ class Orchestrator:
 
     async def enforce(self) -> None:
         """Hold running jobs to the agreements whenever these change, until cancelled."""
-        await self._enforcer.follow(self._overview.amended)
+        await self._enforcer.follow(self._overview.amendments)
+
+    async def enforce_now(self, *parties: str) -> None:
+        """Hold running jobs to what these parties (without any: all of them) say as it is known here now."""
+        await self._enforcer.enforce(parties or self._overview.parties)
 
     @property
     def waiting(self) -> int:
@@ -118,8 +119,6 @@ class Orchestrator:
     def take_report(self, report: PartReport) -> None:
         """Take the report of a part. One that nobody waits for any more is dropped."""
         live = self._live.get(report.job)
-        if live and live.stop is None and (report.error or {}).get("code") == REVOKED:
-            live.stop = Refused(report.error["message"], **_facts(report.error)) if report.error else None
         if live is None or not live.report(report):
             log.info("report.late job=%s party=%s state=%s", report.job, report.party, report.state)
 
@@ -158,7 +157,7 @@ class Orchestrator:
         request = message.request
         self._requestors.check(request.user.user_name, message.voucher, vouchers.to_run(message.job, request))
         began = time.monotonic()
-        decision = self._thought.decide(request)
+        edition, decision = self._thought.edition, self._thought.decide(request)
         decided = time.monotonic()
         await self._thought.note(message, decision)
         if not decision.permitted:
@@ -180,7 +179,7 @@ class Orchestrator:
             timings={"decide_ms": (decided - began) * 1e3, "plan_ms": (time.monotonic() - decided) * 1e3},
         )
         await self._book.open(record)
-        live = LiveJob(record, plan, message)
+        live = LiveJob(record, plan, message, edition=edition)
         self._live[message.job] = live
         self._adviser.planned(record)
         return live
@@ -193,7 +192,7 @@ class Orchestrator:
             self._stop_early(live, live.stop or Cancelled("the job was cancelled"), "cancel")
         except DynamosError as error:
             told = await self._soundings.explain_error(live.plan, error) if self._soundings else error
-            self._stop_early(live, told, "fail")
+            self._stop_early(live, told, "cancel" if told.detail_code == REVOKED else "fail")
         except Exception:
             log.exception("job.broken job=%s", live.record.id)
             self._stop_early(live, Broken("the orchestrator broke; its log tells more"), "fail")
@@ -208,58 +207,74 @@ class Orchestrator:
 
     async def _run_admitted(self, live: LiveJob) -> None:
         queued = time.monotonic()
-        left = seconds_left(live.record.deadline, self._clock.now())
-        await self._overview.present(live.plan.parties, within=left)
-        async with self._admission.place(within=seconds_left(live.record.deadline, self._clock.now())):
-            left = seconds_left(live.record.deadline, self._clock.now())
-            await self._overview.present(live.plan.parties, within=left)
+        await self._present(live)
+        async with self._admission.place(within=self._left(live)):
             began = time.monotonic()
-            self._renew(live)
-            self._note_instances(live)
-            async with self._meetings.of(live.plan) as meeting:
-                met = time.monotonic()
-                execution = self._execution(live, meeting)
-                groups = components(live.plan)
-                live.event("start")
-                await asyncio.gather(*(execution.start(group) for group in groups))
-                started = time.monotonic()
-                self._time(live, queue_ms=began - queued, network_ms=met - began, start_ms=started - met)
-                live.started.set_result(None)
-                await self._tell(live, "running")
-                left = seconds_left(live.record.deadline, self._clock.now())
-                reports = await asyncio.gather(*(execution.finish(group, left) for group in groups))
-                self._time(live, run_ms=time.monotonic() - started)
-                told = [report for group in reports for report in group]
-                if self._soundings and live.stop is None:
-                    told = await self._soundings.explain(live.plan, told)
-                live.conclude(told, groups, self._clock.now())
+            while not await self._run_met(live, queue_ms=began - queued):
+                log.info("job.planned-again job=%s parties=%s", live.record.id, " ".join(live.plan.parties))
 
-    def _renew(self, live: LiveJob) -> None:
-        """Decide and plan again where an agreement has changed while the job waited, or what the plan rests on. Raises
-        Refused, Unavailable."""
-        if self._thought.revision == live.record.decision.revision and not self._adviser.outdated(live.record):
-            return
-        decision = self._thought.decide(live.record.request)
-        if not decision.permitted:
-            raise refusal(decision)
-        live.replan(self._thought.plan(live.record.request, decision, live.record.id), decision)
+    async def _run_met(self, live: LiveJob, *, queue_ms: float) -> bool:
+        """Have the parties meet and run their parts. False, and nothing has begun, if another plan is needed."""
+        began = time.monotonic()
+        self._renew(live, outdated=self._adviser.outdated(live.record))
+        await self._present(live)
+        self._note_instances(live)
+        async with self._meetings.of(live.plan) as meeting:
+            if self._renew(live):
+                return False
+            met = time.monotonic()
+            execution = self._execution(live, meeting)
+            groups = components(live.plan)
+            live.event("start")
+            await asyncio.gather(*(execution.start(group) for group in groups))
+            started = time.monotonic()
+            self._time(live, queue_ms=queue_ms, network_ms=met - began, start_ms=started - met)
+            live.started.set_result(None)
+            await self._tell(live, "running")
+            reports = await asyncio.gather(*(execution.finish(group, self._left(live)) for group in groups))
+            self._time(live, run_ms=time.monotonic() - started)
+            told = [report for group in reports for report in group]
+            if self._soundings and live.stop is None:
+                told = await self._soundings.explain(live.plan, told)
+            await self._enforcer.settle(live, told)
+            live.conclude(told, groups, self._clock.now())
+        return True
+
+    async def _present(self, live: LiveJob) -> None:
+        await self._overview.present(live.plan.parties, within=self._left(live))
+
+    def _left(self, live: LiveJob) -> float:
+        return seconds_left(live.record.deadline, self._clock.now())
+
+    def _renew(self, live: LiveJob, *, outdated: bool = False) -> bool:
+        """Decide and plan again where what the plan rests on has changed. Tells whether it is another plan now.
+
+        Raises Refused (revoked), Unavailable.
+        """
+        if self._thought.edition == live.edition and not outdated:
+            return False
+        before, live.edition = live.plan, self._thought.edition
+        decision, plan = self._thought.anew(live.record)
+        live.replan(plan, decision)
         self._adviser.planned(live.record)
+        return plan != before
 
     async def _revoke(self, breach: Breach) -> None:
-        """Stop the parts that an agreement no longer permits, and keep why."""
+        """Stop the parts that an agreement no longer permits, and tell why. The job has taken note of it already."""
         live = breach.live
-        live.stop = live.stop or breach.error
         if live.record.state == State.SUBMITTED and live.task is not None:
             live.task.cancel()
+            await self._thought.note_revoked(live.record, breach.error)
+            return
+        if set(live.plan.parties) - set(live.revoked):
+            await self._publish(live, "part")  # who keeps results lets go of these, while the others still run
         await self._execution(live, Announced({})).stop(REVOKED, breach.error.message, breach.parties)
         await self._thought.note_revoked(live.record, breach.error)
 
     def _note_instances(self, live: LiveJob) -> None:
         """Remember which life of each agent is to run its part: another one knows nothing of it."""
         online = self._overview.online()
-        for party in live.plan.parties:
-            if party in online:
-                live.instances.setdefault(party, online[party].instance)
+        live.instances = {party: online[party].instance for party in live.plan.parties if party in online}
 
     def _execution(self, live: LiveJob, meeting: Meeting) -> Execution:
         return Execution(live, self._kb, self._config.credentials.key, meeting, self._clock)
@@ -271,6 +286,9 @@ class Orchestrator:
     async def _tell(self, live: LiveJob, event: str) -> None:
         """Write the record and tell whoever listens. A bus that is away must not keep a job from ending."""
         await self._book.write(live.record)
+        await self._publish(live, event)
+
+    async def _publish(self, live: LiveJob, event: str) -> None:
         try:
             await self._kb.bus.publish(f"job.{live.record.id}", JobEvent(event=event, job=live.record).as_json())
         except DynamosError as error:
@@ -280,23 +298,3 @@ class Orchestrator:
     def _time(live: LiveJob, **seconds: float) -> None:
         timings = {**live.record.timings, **{name: value * 1e3 for name, value in seconds.items()}}
         live.record = live.record.model_copy(update={"timings": timings})
-
-
-class WhereTheySay:
-    """Meetings of parties that take streams where they say so: they reach each other as it is."""
-
-    def __init__(self, overview: Overview) -> None:
-        self._overview = overview
-
-    @asynccontextmanager
-    async def of(self, plan: Plan) -> AsyncIterator[Meeting]:
-        online = self._overview.online()
-        yield Announced({party: online[party].address for party in plan.parties if party in online})
-
-    async def close(self) -> None:
-        return
-
-
-def _facts(error: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the members of an error as it is kept in a report, but for its message and its kind."""
-    return {name: value for name, value in error.items() if name not in ("message", "status", "kind")}

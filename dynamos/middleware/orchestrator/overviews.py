@@ -6,10 +6,13 @@ import asyncio
 import time
 from collections.abc import Iterable
 
+from dynamos.kit.clocks import SystemClock
 from dynamos.kit.digests import digest
 from dynamos.kit.errors import Unavailable
+from dynamos.kit.waits import until
 from dynamos.knowledge.bases import KnowledgeBase
-from dynamos.knowledge.presence import Presences
+from dynamos.knowledge.presence import Presences, Sight
+from dynamos.middleware.amendments import Amendments
 from dynamos.middleware.messages import Presence
 from dynamos.middleware.views import Mirror, SharedView, Work, agreements_of, catalogue_of
 from dynamos.model.agreements import Agreement
@@ -31,14 +34,16 @@ class Overview:
         self, kb: KnowledgeBase, parties: tuple[str, ...], presences: Presences[Presence], *, awaits: bool = False
     ) -> None:
         self.parties = parties
-        self.shared = SharedView(kb)
+        self.shared = SharedView(kb, lambda _: self._note(*parties))
         self._presences = presences
         self._leaving: dict[str, float] = dict.fromkeys(parties, time.monotonic()) if awaits else {}
         self._changed = asyncio.Event()
-        self.amended: asyncio.Queue[str] = asyncio.Queue()
-        """The parties whose agreements have changed, as they do."""
-        self._agreements = {party: Mirror(agreements_of(kb, party), self._amend) for party in parties}
-        self._catalogues = {party: Mirror(catalogue_of(kb, party)) for party in parties}
+        self.amendments = Amendments(lambda: self.agreements, SystemClock())
+        """The parties whose answers may have changed: their agreements did, or what the marketplace shares."""
+        self.edition = 0
+        """Counts the changes of everything that a decision rests on."""
+        self._agreements = {party: Mirror(agreements_of(kb, party), self._note) for party in parties}
+        self._catalogues = {party: Mirror(catalogue_of(kb, party), lambda _: self._note()) for party in parties}
         self.works: list[Work] = [
             *self.shared.works,
             self._follow,
@@ -70,6 +75,10 @@ class Overview:
         """Give who is there."""
         return self._presences.online()
 
+    def sights(self) -> dict[str, Sight[Presence]]:
+        """Give what each party that is there said last, and when."""
+        return self._presences.sights()
+
     def returning(self) -> frozenset[str]:
         """Give who has said that it leaves and comes back, and is not back yet."""
         now = time.monotonic()
@@ -89,8 +98,17 @@ class Overview:
                 what = f"{names} did not come back from a restart in time"
                 raise Unavailable(what, where=", ".join(missing), hint="ask again later", code="offline") from None
 
-    def _amend(self, party: str) -> None:
-        self.amended.put_nowait(party)
+    async def reach(self, party: str, revision: int, *, within: float) -> None:
+        """Wait until the party's agreement is known here as of a revision. Raises TimedOut."""
+
+        async def reached() -> bool:
+            return self.revisions.get(party, revision) >= revision
+
+        await until(f"revision {revision} of {party}'s agreement", reached, within=within, every=0.005)
+
+    def _note(self, *parties: str) -> None:
+        self.edition += 1
+        self.amendments.tell(*parties)
 
     async def _follow(self) -> None:
         """Take note of who leaves to come back, and of who is back."""
