@@ -36,7 +36,7 @@ check: $(READY) ## style, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-logo
+	$(BIN)/lint-imports
 
 bench: $(READY) ## latency, throughput and memory as ratios to plain DuckDB, and JSON
 	$(BIN)/python -m tests.bench
