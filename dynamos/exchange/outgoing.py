@@ -53,6 +53,7 @@ class Outgoing:
         self._cancelled = threading.Event()
         self._working = threading.Lock()
         self._closing = False
+        self.way_seconds = 0.0
 
     def exclusively(self, work: Callable[[], T]) -> T:
         """Do `work`; a `close` that comes meanwhile happens after it."""
@@ -73,18 +74,22 @@ class Outgoing:
             self._writer.begin(schema, options=self._options)
         for batch in batches:
             for piece in pieces(batch):
+                began = time.monotonic()
                 with self._faults():
                     self._writer.write_batch(piece)
+                self.way_seconds += time.monotonic() - began
                 self._tally.add(piece)
 
     def commit(self) -> Tally:
         """Say that the stream is complete; give what was sent once the receiver has said that it has it."""
         assert self._writer is not None
+        began = time.monotonic()
         with self._faults():
             self._writer.write_metadata(say("complete", self._tally))
             self._writer.done_writing()
             answer = self._hear("received")
             self._writer.close()
+        self.way_seconds += time.monotonic() - began
         if not self._tally.agrees(answer):
             raise JobFailed(f"{self._peer} says that it got another number of rows", code="protocol")
         return self._tally

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from dynamos.exchange.connections import Connections
 from dynamos.exchange.outgoing import Outgoing
@@ -15,9 +15,9 @@ from dynamos.exchange.wire import BATCH_LIMIT
 from dynamos.kit.credentials import Credentials
 from dynamos.kit.errors import Cancelled, DynamosError, Unavailable
 from dynamos.model.jobs import Transfer
+from dynamos.model.plans import Compression
 
 T = TypeVar("T")
-Compression = Literal["none", "lz4", "zstd"]
 Confirm = Awaitable[None] | Callable[[], Awaitable[None]]
 
 STREAMS = 256
@@ -89,7 +89,14 @@ class Sender:
             self._live.discard(stream)
             stream.close()
         wall = (time.monotonic() - started) * 1000
-        return Transfer(edge=edge, rows=tally.rows, bytes=tally.bytes, wall_ms=wall)
+        return Transfer(
+            edge=edge,
+            rows=tally.rows,
+            bytes=tally.bytes,
+            wall_ms=wall,
+            way_ms=stream.way_seconds * 1000,
+            compression=compression,
+        )
 
     async def close(self) -> None:
         """Cancel every stream and end the threads."""

@@ -15,6 +15,10 @@ JOBS = "jobs"
 PRESENCE = "presence"
 """Who is there: each party writes its own key, entries go after a few seconds without renewal."""
 
+ADAPTATION = "adaptation"
+"""What planners have learned (a bucket), and every decision of theirs with what came of it (a log): written by the
+orchestrator."""
+
 
 def bucket_of(party: str) -> str:
     """Give the bucket of one party: its agreement, its catalogue, its spent grants. Only that party writes it."""
@@ -45,7 +49,7 @@ class KnowledgeBase(Protocol):
     def store(self, bucket: str) -> Store: ...
 
     def log(self, name: str) -> Log:
-        """Give the log `audit` or `traces`."""
+        """Give the log `audit`, `traces` or `adaptation`."""
         ...
 
     def on_reconnect(self, call: Callable[[], None]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dynamos.knowledge.bases import JOBS, PRESENCE, SHARED, bucket_of
+from dynamos.knowledge.bases import ADAPTATION, JOBS, PRESENCE, SHARED, bucket_of
 from dynamos.knowledge.permissions import checked
 
 HEARTBEAT = 1.0
@@ -39,6 +39,7 @@ class Ledger:
 LEDGERS = (
     Ledger("audit", max_bytes=1024 * _MIB),
     Ledger("traces", max_bytes=256 * _MIB, max_age=7 * _DAY, whole=False),
+    Ledger(ADAPTATION, max_bytes=512 * _MIB, max_age=30 * _DAY, whole=False),
 )
 """The logs of a marketplace."""
 
@@ -48,6 +49,7 @@ def buckets(parties: Iterable[str]) -> tuple[Bucket, ...]:
     return (
         Bucket(SHARED, max_bytes=64 * _MIB),
         Bucket(JOBS, max_bytes=512 * _MIB, max_age=7 * _DAY),
+        Bucket(ADAPTATION, max_bytes=32 * _MIB),
         Bucket(PRESENCE, max_bytes=8 * _MIB, max_age=PRESENCE_AGE),
         *(Bucket(bucket_of(party), max_bytes=32 * _MIB) for party in checked(parties)),
     )

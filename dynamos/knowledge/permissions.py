@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from dynamos.kit.credentials import dns_name
 from dynamos.kit.errors import BadInput, NotFound
-from dynamos.knowledge.bases import JOBS, PRESENCE, SHARED, bucket_of
+from dynamos.knowledge.bases import ADAPTATION, JOBS, PRESENCE, SHARED, bucket_of
 from dynamos.knowledge.subjects import covers, token
 
 ORCHESTRATOR = "orchestrator"
@@ -120,10 +120,10 @@ def _orchestrator(parties: tuple[str, ...], sites: Sequence[str]) -> Rights:
         asks=("agent.*.>", *(f"network.{site}.>" for site in sites)),
         answers=(f"{ORCHESTRATOR}.>", "report.*"),
         tells=("job.>",),
-        reads=(SHARED, JOBS, PRESENCE, *(bucket_of(name) for name in parties)),
-        writes=(f"{SHARED}.>", f"{JOBS}.>"),
-        appends=_own(ORCHESTRATOR),
-        inspects=("audit",),
+        reads=(SHARED, JOBS, PRESENCE, ADAPTATION, *(bucket_of(name) for name in parties)),
+        writes=(f"{SHARED}.>", f"{JOBS}.>", f"{ADAPTATION}.>"),
+        appends=(*_own(ORCHESTRATOR), f"{ADAPTATION}.{ORCHESTRATOR}.>"),
+        inspects=("audit", ADAPTATION),
     )
 
 
@@ -133,7 +133,7 @@ def _api() -> Rights:
         hears=("job.>",),
         reads=(SHARED, JOBS, PRESENCE),
         appends=_own(API),
-        inspects=("traces",),
+        inspects=("traces", ADAPTATION),
     )
 
 

@@ -30,12 +30,13 @@ _GOODBYE = 2.0
 
 
 class Announcement:
-    """What a unit says of itself. `update` says something else."""
+    """What a unit says of itself. `update` says something else. `fresh` gives what is said each time, from that."""
 
     def __init__(self, store: Store, key: str, value: Value) -> None:
         self._store = store
         self._key = key
         self._value = value
+        self.fresh: Callable[[Value], Value] = lambda value: value
 
     async def update(self, value: Value) -> None:
         """Say this from now on. Raises what the store's `put` raises."""
@@ -44,7 +45,7 @@ class Announcement:
 
     async def renew(self) -> None:
         """Say it again."""
-        await self._store.put(self._key, self._value.as_json())
+        await self._store.put(self._key, self.fresh(self._value).as_json())
 
 
 @asynccontextmanager
@@ -76,7 +77,9 @@ async def _keep(announcement: Announcement, every: float) -> None:
 
 
 @dataclass(slots=True)
-class _Sight(Generic[T]):
+class Sight(Generic[T]):
+    """What a unit said last; every renewal has another revision. `at` is on the view's monotonic clock."""
+
     value: T
     revision: int
     at: float
@@ -103,7 +106,7 @@ class Presences(Generic[T]):
         self._clock = clock or SystemClock()
         self._awake = awake
         self._looked = awake()
-        self._seen: dict[str, _Sight[T]] = {}
+        self._seen: dict[str, Sight[T]] = {}
         self._listeners: set[asyncio.Queue[Item[T]]] = set()
         self._stack = AsyncExitStack()
 
@@ -111,6 +114,11 @@ class Presences(Generic[T]):
         """Give the values of who renewed its key less than `age` seconds ago, by key."""
         self.sweep()
         return {key: self._seen[key].value for key in sorted(self._seen)}
+
+    def sights(self) -> dict[str, Sight[T]]:
+        """Give what each of those said last, with its revision and when it was heard, by key."""
+        self.sweep()
+        return dict(self._seen)
 
     @asynccontextmanager
     async def changes(self) -> AsyncIterator[AsyncIterator[Item[T]]]:
@@ -171,7 +179,7 @@ class Presences(Generic[T]):
             return
         self.sweep()
         before = self._seen.get(entry.key)
-        self._seen[entry.key] = _Sight(value, entry.revision, self._clock.monotonic())
+        self._seen[entry.key] = Sight(value, entry.revision, self._clock.monotonic())
         if before is None or before.value != value:
             self._tell(Item(entry.key, value, entry.revision))
 

@@ -6,7 +6,11 @@ import re
 
 from dynamos.kit.errors import BadInput
 
-LOGS = {"audit": ("AUDIT", "audit"), "traces": ("TRACES", "trace")}
+LOGS = {
+    "audit": ("AUDIT", "audit"),
+    "traces": ("TRACES", "trace"),
+    "adaptation": ("ADAPTATION", "adaptation"),
+}
 """Log -> its stream and the first token of its subjects."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,63}")

@@ -147,6 +147,23 @@ class EndPart(Value):
     reason: str
 
 
+class Load(Value):
+    """How busy a party is: parts that run and how many it can have at once, the share of its machine's processor time
+    that its agent and its services take, the bytes of memory that they have, and the share of its machine's memory
+    that is taken, by whomever."""
+
+    parts: int = 0
+    capacity: int = 1
+    cpu: float = 0.0
+    memory: int = 0
+    memory_share: float = 0.0
+
+    @property
+    def level(self) -> float:
+        """The load as one share: of places or of processor time, whichever is the scarcer. Over 1: work waits."""
+        return max(self.parts / max(1, self.capacity), self.cpu)
+
+
 class Presence(Value):
     """`presence` bucket, key = party: who is there. `instance` is new for every start of the agent.
 
@@ -161,3 +178,4 @@ class Presence(Value):
     isolation: tuple[str, ...] = ()
     version: str = ""
     leaving: bool = False
+    load: Load | None = None

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from dynamos.kit.errors import Conflict
 from dynamos.model.decisions import Decision
-from dynamos.model.plans import Part, Plan
+from dynamos.model.plans import Compression, Part, Plan
 from dynamos.model.requests import Request
 from dynamos.model.values import Name, Value
 
@@ -69,12 +69,17 @@ class Usage(Value):
 
 
 class Transfer(Value):
-    """What one stream carried from a party to another."""
+    """What one stream carried from a party to another: `bytes` are those of the columns in memory.
+
+    `way_ms` is the time that it was held up by the way and not by its source; `compression` is what it was sent with.
+    """
 
     edge: str
     rows: int = 0
     bytes: int = 0
     wall_ms: float = 0.0
+    way_ms: float = 0.0
+    compression: str = "none"
 
 
 class PartReport(Value):
@@ -92,7 +97,7 @@ class Grant(Value):
     """Permission for one job part, signed by the orchestrator, good once and until `expires`.
 
     `part` is the whole piece; `chain` its digest, which the party compares with its own planning; `addresses` tells
-    where each other party (and the requestor's gateway) takes streams.
+    where each other party (and the requestor's gateway) takes streams, `compression` how they are sent, by edge.
     """
 
     id: str
@@ -105,6 +110,7 @@ class Grant(Value):
     archetypes: dict[Name, Name]
     compute: dict[Name, Name]
     addresses: dict[str, str] = Field(default_factory=dict)
+    compression: dict[str, Compression] = Field(default_factory=dict)
     expires: datetime
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from dynamos.model.services import Label
@@ -9,6 +11,8 @@ from dynamos.model.values import Name, Value
 
 REQUESTOR = "@requestor"
 """The pseudo party that results go to."""
+Compression = Literal["none", "lz4", "zstd"]
+"""How the batches of a stream are compressed on their way between two parties."""
 
 
 class Step(Value):
@@ -77,7 +81,7 @@ class Plan(Value):
     steps: tuple[Step, ...]
     edges: tuple[Edge, ...]
     notes: tuple[str, ...] = ()
-    compression: dict[str, str] = Field(default_factory=dict)
+    compression: dict[str, Compression] = Field(default_factory=dict)
 
     @property
     def parties(self) -> tuple[Name, ...]:

@@ -32,6 +32,9 @@ class Settings(Value):
     isolation: Literal["required", "preferred"] = "preferred"
     issuer: str = ""
     telemetry: str = ""
+    planner: Name = "weights"
+    planner_options: dict[str, Any] = Field(default_factory=dict)
+    party_capacity: int = Field(default=0, ge=0)
 
 
 class Profile(Value):

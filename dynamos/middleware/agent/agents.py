@@ -139,6 +139,11 @@ class Agent:
         task.add_done_callback(self._tasks.discard)
         return Started(start_ms=(time.monotonic() - began) * 1e3, isolation=self._runner.isolation)
 
+    @property
+    def parts(self) -> int:
+        """How many parts run here now."""
+        return len(self._runs)
+
     async def end(self, message: EndPart) -> None:
         """Stop the job's part, also if its start is still on the way."""
         self._ended[message.job] = message

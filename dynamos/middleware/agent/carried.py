@@ -28,6 +28,7 @@ from dynamos.kit.errors import Broken, Cancelled, DynamosError, TimedOut, Unavai
 from dynamos.middleware.agent.carriers import nurse
 from dynamos.middleware.agent.exchanges import Aborted
 from dynamos.model.jobs import Transfer
+from dynamos.model.plans import Compression
 
 log = logging.getLogger(__name__)
 READY_SECONDS = 10.0
@@ -151,10 +152,11 @@ class Carried:
         grant: str,
         source_fd: int,
         confirm: Callable[[], Awaitable[None]],
+        compression: Compression = "none",
     ) -> Transfer:
         number = next(self._numbers)
         self._confirms[number] = confirm
-        words = {"address": address, "peer": peer, "job": job, "edge": edge, "grant": grant}
+        words = {"address": address, "peer": peer, "job": job, "edge": edge, "grant": grant, "compression": compression}
         try:
             given = await self._ask({"do": "send", **words}, [source_fd], number=number, within=None)
         except asyncio.CancelledError:

@@ -182,7 +182,7 @@ class Carrier:
             self._say({"confirm": number})
             await confirmed
 
-        words = {name: order[name] for name in ("peer", "job", "edge", "grant")}
+        words = {name: order[name] for name in ("peer", "job", "edge", "grant", "compression")}
         try:
             transfer = await self._exchange.send(order["address"], source_fd=source, confirm=confirm, **words)
             self._say({"sent": number, "transfer": transfer.as_json()})

@@ -16,6 +16,7 @@ from dynamos.exchange.sinks import PipeSink
 from dynamos.kit.errors import DynamosError
 from dynamos.middleware.agent.inbox import Inbox
 from dynamos.model.jobs import Transfer
+from dynamos.model.plans import Compression
 
 Aborted = Callable[[DynamosError], None]
 """Told, from any thread but the event loop's, that an incoming stream broke off; the step's pipe breaks off after it
@@ -35,6 +36,7 @@ class Sends(Protocol):
         grant: str,
         source_fd: int,
         confirm: Callable[[], Awaitable[None]],
+        compression: Compression = "none",
     ) -> Transfer:
         """Send what `source_fd` gives, which it takes over, and commit it once `confirm` has returned. See Sender."""
         ...
@@ -95,9 +97,17 @@ class LocalExchange:
         grant: str,
         source_fd: int,
         confirm: Callable[[], Awaitable[None]],
+        compression: Compression = "none",
     ) -> Transfer:
         return await self._sender.send(
-            address, peer=peer, job=job, edge=edge, grant=grant, source_fd=source_fd, confirm=confirm
+            address,
+            peer=peer,
+            job=job,
+            edge=edge,
+            grant=grant,
+            source_fd=source_fd,
+            confirm=confirm,
+            compression=compression,
         )
 
     async def close(self) -> None:

@@ -30,6 +30,7 @@ from dynamos.middleware.agent.catalogues import discover
 from dynamos.middleware.agent.exchanges import LocalExchange, Sends
 from dynamos.middleware.agent.gatekeepers import Gatekeeper, Policy
 from dynamos.middleware.agent.inbox import Inbox
+from dynamos.middleware.agent.loads import Gauge, capacity_of
 from dynamos.middleware.agent.ways import FreshWays, OneWay, StandingWay, Ways
 from dynamos.middleware.configs import AgentConfig
 from dynamos.middleware.identity.requestors import Requestors
@@ -75,7 +76,11 @@ async def _serve(
         stack.push_async_callback(agent.close)
         await _listen(agent, kb, config.name)
         presence = _presence(config, ways, runner)
+        gauge = Gauge(lambda: agent.parts, capacity_of(config.settings.party_capacity))
+        presence = presence.model_copy(update={"load": gauge.last})
         announcement = await stack.enter_async_context(announce(kb.store(PRESENCE), config.name, presence))
+        announcement.fresh = lambda value: value.model_copy(update={"load": gauge.last})
+        await stack.enter_async_context(background(lambda: gauge.follow(announcement)))
         ready(ways.address)
         await stopped.wait()
         await _drain(config, agent, announcement, presence)

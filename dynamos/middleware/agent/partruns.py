@@ -145,6 +145,7 @@ class PartRun:
                     grant=self._text,
                     source_fd=self._pipes.sources[edge.name],
                     confirm=lambda: asyncio.shield(confirmed),
+                    compression=self.grant.compression.get(edge.name, "none"),
                 )
                 span.set_attributes({"rows": sent.rows, "bytes": sent.bytes})
                 return sent

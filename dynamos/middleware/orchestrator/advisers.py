@@ -7,7 +7,7 @@ from typing import Protocol
 
 from dynamos.middleware.views import Work
 from dynamos.model.jobs import Job
-from dynamos.model.plans import Plan
+from dynamos.model.plans import Compression, Plan
 from dynamos.model.requests import Request
 from dynamos.planning.planners import Pick, Question, Weights
 
@@ -24,7 +24,7 @@ class Advice(Protocol):
 
     def pick(self, question: Question) -> Pick: ...
 
-    def compression(self, plan: Plan) -> Mapping[str, str]:
+    def compression(self, plan: Plan) -> Mapping[str, Compression]:
         """Give how streams between parties are compressed, by edge; those that are not are left out."""
         ...
 
@@ -71,7 +71,7 @@ class ByWeights:
     def pick(self, question: Question) -> Pick:
         return Weights().pick(question)
 
-    def compression(self, plan: Plan) -> Mapping[str, str]:  # noqa: ARG002
+    def compression(self, plan: Plan) -> Mapping[str, Compression]:  # noqa: ARG002
         return {}
 
     def planned(self, job: Job) -> None: ...

@@ -128,13 +128,15 @@ class Execution:
             archetypes=plan.archetypes,
             compute=plan.compute,
             addresses=addresses,
+            compression={
+                edge.name: plan.compression[edge.name] for edge in part.outgoing if edge.name in plan.compression
+            },
             expires=job.deadline or self._clock.now() + timedelta(minutes=1),
         )
 
     async def _end_others(self, parties: list[str], failed: PartReport) -> None:
         why = (failed.error or {}).get("message", failed.state)
-        for party in parties:
-            await self._end_part(party, "ended", f"part at {failed.party} {failed.state}: {why}")
+        await self.stop("ended", f"part at {failed.party} {failed.state}: {why}", parties)
 
     async def _end_part(self, party: str, code: str, reason: str) -> None:
         message = EndPart(job=self._live.record.id, code=code, reason=reason).as_json()
