@@ -70,7 +70,7 @@ experiment = Experiment(
     quick_repetitions=1,
     baseline={"driver": "none"},
     bound="5m",
-    typical="6s",
+    typical="8s",
     background="""
 On 40 Gbit/s hosts (Ducastel 2024) plain overlays of containers reach 97 to 100 % of bare metal with 8 streams, at 1.0
 to 1.2 times its CPU for a bit; WireGuard 20 to 22 % at 11 to 12 times; IPsec 12 to 13 % at 1.4 to 1.9 times. A rate of
@@ -188,15 +188,15 @@ def headers(trials):
     return (min(medians.values()) >= 0.85, shown) if medians else None
 
 
-@experiment.claim("A packet of 1500 bytes in a tunnel over links that carry 1500 costs throughput")
+@experiment.claim("A packet in a tunnel that is larger than the links carry makes no black hole")
 def too_large(trials):
-    lan = trials.where(carries=1500, protocol="tcp", streams=1)
-    tunnels = [d for d in lan.levels("driver") if TRAITS[d].overhead]
-    pairs = lan.where(mtu="1500", driver=tuple(tunnels)).pairs(lan.where(mtu="fits"), "goodput", but=["mtu"])
+    tunnels = tuple(driver for driver in trials.levels("driver") if TRAITS[driver].overhead)
+    large = trials.where(carries=1500, protocol="tcp", mtu="1500", driver=tunnels)
+    pairs = large.pairs(trials.where(mtu="fits"), "goodput", but=["mtu"])
     if not pairs:
         return None
-    ratio = statistics.median(large / fits for large, fits in pairs)
-    return ratio < 0.9, f"median: {ratio:.2f} of the rate with packets that fit"
+    ratio = statistics.median(rate / fits for rate, fits in pairs)
+    return min(large.values("goodput")) > 0, f"median: {ratio:.2f} of the rate with packets that fit"
 
 
 if __name__ == "__main__":
