@@ -62,9 +62,10 @@ class SharedView:
 
     def __init__(self, kb: KnowledgeBase, told: Callable[[str], None] = lambda _: None) -> None:
         store = kb.store(SHARED)
-        archetypes = Mirror(Shelf(store, ARCHETYPES, Archetype), told)
-        request_types = Mirror(Shelf(store, REQUEST_TYPES, RequestType), told)
-        services = Mirror(Shelf(store, SERVICES, Service), told)
+        self.told = told
+        archetypes = Mirror(Shelf(store, ARCHETYPES, Archetype), self._tell)
+        request_types = Mirror(Shelf(store, REQUEST_TYPES, RequestType), self._tell)
+        services = Mirror(Shelf(store, SERVICES, Service), self._tell)
         self.archetypes = archetypes.values
         self.request_types = request_types.values
         self.services = services.values
@@ -74,6 +75,9 @@ class SharedView:
             SERVICES: services,
         }
         self.works: list[Work] = [mirror.follow for mirror in self._mirrors.values()]
+
+    def _tell(self, name: str) -> None:
+        self.told(name)
 
     def revision(self, kind: str, name: str) -> int:
         """Give the revision of one value, 0 where there is none."""

@@ -101,7 +101,7 @@ def test_an_orchestrator_does_not_wait_longer_than_its_bound(tmp_path):
 
 def agent_that(work):
     parts = dict.fromkeys(
-        ("kb", "runner", "ways", "results", "gatekeeper", "shared", "policy", "secret", "clock", "requestors")
+        ("kb", "runner", "ways", "results", "gatekeeper", "warden", "shared", "policy", "secret", "clock", "requestors")
     )
     agent = Agent(SimpleNamespace(name="UVA"), **parts)
     agent._start = work

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 
@@ -22,12 +23,13 @@ from dynamos.middleware.agent.exchanges import Sends
 from dynamos.middleware.agent.gatekeepers import Gatekeeper, Permit, Policy
 from dynamos.middleware.agent.options import step_options
 from dynamos.middleware.agent.partruns import PartRun
+from dynamos.middleware.agent.wardens import Warden
 from dynamos.middleware.agent.ways import Ways
 from dynamos.middleware.configs import AgentConfig
 from dynamos.middleware.identity import vouchers
 from dynamos.middleware.identity.requestors import Requestors
-from dynamos.middleware.messages import REVOKED, Change, EndPart, Started, StartPart
-from dynamos.middleware.views import SharedView
+from dynamos.middleware.messages import Change, EndPart, Started, StartPart
+from dynamos.middleware.views import SharedView, Work
 from dynamos.model.jobs import PartReport, Usage
 from dynamos.model.services import Limits, Service
 
@@ -52,6 +54,7 @@ class Agent:
         ways: Ways,
         results: Sends,
         gatekeeper: Gatekeeper,
+        warden: Warden,
         shared: SharedView,
         policy: Policy,
         secret: bytes,
@@ -64,13 +67,13 @@ class Agent:
         self._ways = ways
         self._results = results
         self._gatekeeper = gatekeeper
+        self._warden = warden
         self._shared = shared
         self._policy = policy
         self._secret = secret
         self._clock = clock
         self._requestors = requestors
         self._runs: dict[str, PartRun] = {}
-        self._permits: dict[str, Permit] = {}
         self._ended: OrderedDict[str, EndPart] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._starts: OrderedDict[str, asyncio.Task[Started]] = OrderedDict()
@@ -121,7 +124,8 @@ class Agent:
             if job in self._runs:
                 raise Conflict(f"job {job} runs here already")
             run = PartRun(permit.grant, message.grant, runner=self._runner, results=self._results)
-            self._runs[job], self._permits[job] = run, permit
+            self._warden.begin(run, permit)  # the agreement may have changed since the grant was admitted
+            self._runs[job] = run
             try:
                 async with AsyncExitStack() as stack:
                     run.exchange = await stack.enter_async_context(self._ways.of(permit.grant, message.grant))
@@ -129,15 +133,19 @@ class Agent:
                     await self._start_once_more(run, assignment)
                     way = stack.pop_all()
             except BaseException:
-                del self._runs[job], self._permits[job]
+                self._forget(job)
                 raise
-        await self._hold(job)  # the agreement may have changed since the grant was admitted
         if (ended := self._ended.get(job)) is not None:
             await run.kill(_reason(ended))
         task = asyncio.create_task(self._follow(run, assignment, message.trace, way), name=f"part {job}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return Started(start_ms=(time.monotonic() - began) * 1e3, isolation=self._runner.isolation)
+
+    @property
+    def works(self) -> Sequence[Work]:
+        """Endless tasks that hold what runs to the agreement."""
+        return self._warden.works
 
     @property
     def parts(self) -> int:
@@ -159,19 +167,12 @@ class Agent:
         user = self._requestors.administers(party.name, message.voucher, purpose)
         is_admin = user == "" or (user is not None and user in party.admins)
         agreement, changed = await agreements.change(message, self._kb, party.name, is_admin=is_admin)
-        self._policy.agreement, self._policy.revision = agreement, changed.revision
-        await asyncio.gather(*(self._hold(job) for job in self._runs))
+        await self._warden.take(agreement, changed.revision)
         return changed.as_json()
 
-    async def _hold(self, job: str) -> None:
-        """Hold a part to the agreement as it is now: stop it at once where that no longer permits it."""
-        try:
-            self._gatekeeper.review(self._permits[job])
-        except DynamosError as error:
-            told = f"{self._config.name}'s agreement no longer permits this job"
-            reasons = error.facts.get("reasons", [])
-            log.info("part.revoked job=%s revision=%d reason=%s", job, self._policy.revision, error)
-            await self._runs[job].kill(Cancelled(told, where=self._config.name, code=REVOKED, reasons=reasons))
+    def _forget(self, job: str) -> None:
+        del self._runs[job]
+        self._warden.end(job)
 
     async def close(self) -> None:
         """Stop every part and wait until each has been reported or given up."""
@@ -232,7 +233,7 @@ class Agent:
                 report = await run.finish(assignment.deadline)
                 for usage in report.usages:
                     _span(usage)
-            del self._runs[run.grant.job], self._permits[run.grant.job]
+            self._forget(run.grant.job)
             await self._tell(report)
 
     async def _tell(self, report: PartReport) -> None:

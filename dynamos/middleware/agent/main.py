@@ -31,6 +31,7 @@ from dynamos.middleware.agent.exchanges import LocalExchange, Sends
 from dynamos.middleware.agent.gatekeepers import Gatekeeper, Policy
 from dynamos.middleware.agent.inbox import Inbox
 from dynamos.middleware.agent.loads import Gauge, capacity_of
+from dynamos.middleware.agent.wardens import Warden
 from dynamos.middleware.agent.ways import FreshWays, OneWay, StandingWay, Ways
 from dynamos.middleware.configs import AgentConfig
 from dynamos.middleware.identity.requestors import Requestors
@@ -74,6 +75,7 @@ async def _serve(
         stack.push_async_callback(ways.close)
         agent = await _agent(config, kb, runner, shared, (ways, local))
         stack.push_async_callback(agent.close)
+        await stack.enter_async_context(background(*agent.works))
         await _listen(agent, kb, config.name)
         presence = _presence(config, ways, runner)
         gauge = Gauge(lambda: agent.parts, capacity_of(config.settings.party_capacity))
@@ -155,6 +157,8 @@ async def _agent(
         spent=spent,
         clock=clock,
     )
+    warden = Warden(config.name, kb, gatekeeper, policy, clock)
+    shared.told = warden.shared
     return Agent(
         config,
         kb=kb,
@@ -162,6 +166,7 @@ async def _agent(
         ways=exits[0],
         results=exits[1],
         gatekeeper=gatekeeper,
+        warden=warden,
         shared=shared,
         policy=policy,
         secret=_secret(config),

@@ -82,6 +82,13 @@ class PartRun:
             except DynamosError as error:
                 await self._stop_unheard(error)
                 raise
+        if self._stop is not None and self._running is not None:  # told to stop while it was being started
+            await self._running.kill(self._stop)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody has told the part to stop."""
+        return self._stop is not None
 
     async def kill(self, error: DynamosError) -> None:
         """Stop the part now, for this reason."""
