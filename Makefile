@@ -4,6 +4,8 @@
 
 PYTHON ?= python3
 WORKERS ?= auto
+# Most of what these tests do is wait, on links that are measured: more at a time would disturb them.
+E2E_WORKERS ?= 2
 BIN := .venv/bin
 READY := .venv/.ready
 # A uv that works, else our own: a version manager's shim may be on the path without a uv behind it.
@@ -19,10 +21,10 @@ demo: $(READY) ## every idea of the system on this machine, with real data, chec
 test: $(READY) ## the project's behaviour, in minutes; networks of testbeds apart
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not e2e and not testbed"
 
-e2e: $(READY) ## what takes longer: real Pulumi and Ansible, every driver, quick experiments; one after the other
+e2e: $(READY) ## what takes longer: real Pulumi and Ansible, every driver, quick experiments; two at a time
 	@command -v pulumi >/dev/null || ! command -v go >/dev/null || $(MAKE) --no-print-directory pulumi \
 	    || echo "the Pulumi CLI could not be built: tests with it skip" >&2
-	$(BIN)/python -m pytest --durations=40 -m "(e2e or testbed) and not soak"
+	$(BIN)/python -m pytest -n $(E2E_WORKERS) --dist loadgroup --durations=40 -m "(e2e or testbed) and not soak"
 
 soak: $(READY) ## the same at full scale, and often: whole testbeds of every driver, ten kills, fifty networks at once
 	$(BIN)/python -m pytest --durations=40 -m soak

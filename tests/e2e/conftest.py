@@ -4,19 +4,15 @@ import pytest
 
 from support.typed import Typed
 
-_FIGURES = pytest.StashKey()
-
-
-def pytest_configure(config):
-    config.stash[_FIGURES] = []
+_FIGURE = "figure "
 
 
 @pytest.fixture
-def figure(request):
-    """Notes a figure under a name."""
+def figure(record_property):
+    """Notes a figure under a name. It is a property of the test, so that it comes from whichever process ran it."""
 
     def note(name, text):
-        request.config.stash[_FIGURES].append((name, text))
+        record_property(f"{_FIGURE}{name}", text)
 
     return note
 
@@ -30,8 +26,10 @@ def typed(tmp_path):
         made("down", "--all", "--purge")
 
 
-def pytest_terminal_summary(terminalreporter, config):
-    figures = config.stash[_FIGURES]
+def pytest_terminal_summary(terminalreporter):
+    reports = [report for reports in terminalreporter.stats.values() for report in reports if hasattr(report, "when")]
+    told = [each for report in reports if report.when == "call" for each in report.user_properties]
+    figures = [(name.removeprefix(_FIGURE), text) for name, text in told if name.startswith(_FIGURE)]
     if figures:
         terminalreporter.section("figures")
         width = max(len(name) for name, _ in figures)

@@ -12,6 +12,7 @@ from dynamos.deploy import places
 from dynamos.middleware.identity.tokens import DevelopmentIssuer
 from support.ansible import ansible, changes, recap
 from support.loads import ask_of, load
+from support.soaks import soaking
 
 pytestmark = [pytest.mark.e2e, pytest.mark.testbed, pytest.mark.xdist_group("ansible")]
 PROFILE = "three-sites"
@@ -105,7 +106,8 @@ def test_an_upgrade_loses_and_refuses_no_request(world, other, token, asks):
     assert code == 200, told
 
 
-def test_a_rotation_of_all_keys_loses_and_refuses_no_request(world, deployed, token, asks):
+@pytest.mark.parametrize("anew", [False, soaking(True)], ids=["units", "authority"])
+def test_a_rotation_of_all_keys_loses_and_refuses_no_request(world, deployed, token, asks, anew):
     def certificates():
         text = "sha256sum $(find /var/lib/dynamos/units -name certificate.pem)"
         found = [node.run(["sh", "-c", text]).text.splitlines() for node in world.nodes()]
@@ -114,7 +116,7 @@ def test_a_rotation_of_all_keys_loses_and_refuses_no_request(world, deployed, to
     authority = world.folder / "authority" / "authority.pem"
     former, before = authority.read_text(), certificates()
     with load(world.find_node("amsterdam-1"), asks) as found:
-        play(world, "rotate.yml", "-e", "rotate_authority=true")
+        play(world, "rotate.yml", "-e", f"rotate_authority={str(anew).lower()}")
     print(f"rotation: {found}")
     assert len(found.answers) > 20
     assert found.bad == []
@@ -122,7 +124,7 @@ def test_a_rotation_of_all_keys_loses_and_refuses_no_request(world, deployed, to
     assert not before & certificates()
     now = authority.read_text()
     assert now.count("BEGIN CERTIFICATE") == 1
-    assert now != former
+    assert (now != former) is anew
     for node in world.nodes():
         told = node.run(["sh", "-c", "cat /var/lib/dynamos/units/*/authority.pem | sort -u | grep -c BEGIN"]).text
         held = node.run(["sh", "-c", "sha256sum /var/lib/dynamos/units/*/authority.pem | cut -c1-64 | sort -u"]).text

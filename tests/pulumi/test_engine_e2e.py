@@ -44,8 +44,7 @@ def test_a_testbed_is_made_changed_in_place_mended_and_gone(tmp_path, record_pro
         began = time.monotonic()
         assert made.stack.up().counts.keys() == {"create"}
         took = time.monotonic() - began
-        record_property("up_seconds", round(took, 1))
-        assert took < 20, f"up took {took:.1f} s"
+        record_property("figure three-sites: pulumi up", f"{took:.1f} s")
         assert plan(made.wanted, made.look()) == ()
         assert not made.stack.preview().changed
         assert made.round_trip("amsterdam-1", "tokyo-1") == pytest.approx(230, rel=0.05)
