@@ -33,6 +33,8 @@ from dynamos.testbed.wanted import PORTS
 
 FURNISHED = "furnished"
 """The task that makes the data and writes the units' configurations."""
+DATA_SECONDS = 90.0
+"""Data of ten million rows take seconds to make on a machine that has nothing else to do, and far more on a busy one."""
 KNOWLEDGE = "knowledge"
 """The task that makes the buckets and logs on the bus."""
 SHARED_DATA = "data"
@@ -86,7 +88,7 @@ def _programs(grounds: Grounds, world: networks.World | None = None) -> tuple[Pr
     admin = world.place(hub, reads=lambda: [grounds.folder.unit(ADMIN)]) if world else HERE
     return (
         _task(grounds.folder, KNOWLEDGE, partial(_provision, grounds), (BUS,), admin),
-        _task(grounds.folder, FURNISHED, partial(_furnish, grounds), ()),
+        replace(_task(grounds.folder, FURNISHED, partial(_furnish, grounds), ()), within=DATA_SECONDS),
         *(
             _server(grounds, node, each, world) if each.role in _SERVERS else _unit(grounds, node, each, world)
             for node, each in placed
