@@ -34,7 +34,7 @@ from dynamos.testbed.wanted import PORTS
 FURNISHED = "furnished"
 """The task that makes the data and writes the units' configurations."""
 DATA_SECONDS = 90.0
-"""Data of ten million rows take seconds to make on a machine that has nothing else to do, and far more on a busy one."""
+"""Data of ten million rows take seconds to make on a machine that does nothing else, and far more on a busy one."""
 KNOWLEDGE = "knowledge"
 """The task that makes the buckets and logs on the bus."""
 SHARED_DATA = "data"
