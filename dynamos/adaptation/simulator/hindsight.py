@@ -1,0 +1,76 @@
+"""Hindsight: how much better another pick would have been, and who goes to and fro."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from dynamos.adaptation.simulator.costs import Costs
+from dynamos.adaptation.simulator.queues import would_carry
+from dynamos.adaptation.simulator.sites import Sites
+from dynamos.adaptation.simulator.traces import Ask
+from dynamos.planning.planners import Pick, Question, picks
+
+SOON = 10.0
+"""Within how many seconds a pick that comes back is an oscillation."""
+MOST = 64
+
+
+class Hindsight:
+    """Knows the true state of every queue and what each request will take, which no planner does."""
+
+    def __init__(self, sites: Sites, costs: Costs) -> None:
+        self._sites = sites
+        self._costs = costs
+
+    def regret(self, ask: Ask, question: Question, pick: Pick, at: float) -> float:
+        """Give by how many seconds a pick takes longer than the best one, if nothing else came in between."""
+        mine = self._takes(ask, pick, at)
+        best = min((self._takes(ask, other, at) for other in picks(question, limit=MOST)), default=mine)
+        return max(0.0, mine - best)
+
+    def _takes(self, ask: Ask, pick: Pick, at: float) -> float:
+        """Give until when a request's work and transfers would take, as all queues are."""
+        sites, costs = self._sites, self._costs
+        end, rows, there = at, dict[int, int](), dict[int, float]()
+        for provider, computer in pick.compute.items():
+            party, place = sites.number[provider], sites.number[computer]
+            begin = at + sites.ways[party].delay + costs.start
+            if place == party:
+                work = (costs.query.of(ask.rows) + costs.algorithm.of(ask.rows)) * ask.work
+                end = max(end, sites.servers[party].would(begin, work))
+                continue
+            done = sites.servers[party].would(begin, costs.gather.of(ask.rows) * ask.work)
+            size = ask.rows * costs.width
+            came = would_carry(sites.ways[party], sites.ways[place], done, size)
+            before = there.get(place, 0.0)
+            there[place] = max(came, before + size / sites.ways[place].rate)
+            rows[place] = rows.get(place, 0) + ask.rows
+        for place, came in there.items():
+            work = costs.algorithm.of(rows[place]) * ask.work
+            end = max(end, sites.servers[place].would(came, work))
+        return end
+
+
+class Sway:
+    """Counts how often the pick for a provider changes, and how often it comes back soon.
+
+    Requests that have the rows moved anyway are looked at apart: they have other options.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[str, bool], tuple[str, str, float]] = {}
+        self.switches = 0
+        self.oscillations = 0
+        self.ways: Counter[str] = Counter()
+
+    def note(self, pick: Pick, at: float, *, moving: bool) -> None:
+        """Take note of a pick."""
+        for provider, archetype in pick.archetypes.items():
+            way = f"{archetype}/{pick.compute[provider]}"
+            self.ways[archetype] += 1
+            last, before, since = self._last.setdefault((provider, moving), (way, "", at))
+            if way == last:
+                continue
+            self.switches += 1
+            self.oscillations += way == before and at - since < SOON
+            self._last[provider, moving] = way, last, at
