@@ -112,21 +112,24 @@ def _knowledge_imports(rights: Rights) -> list[dict[str, Any]]:
 
 def _unit_exports(unit: str, table: Mapping[str, Rights]) -> list[dict[str, Any]]:
     mine = table[unit]
+    others = [(name, theirs) for name, theirs in table.items() if name != unit]
     made: list[dict[str, Any]] = []
     for subject in mine.answers:
-        askers = [account_of(name) for name, theirs in table.items() if _meets(subject, theirs.asks)]
+        askers = [account_of(name) for name, theirs in others if _meets(subject, theirs.asks)]
         made.append({"service": subject, "accounts": askers, "response_threshold": ANSWER_WITHIN})
     for subject in mine.tells:
-        hearers = [account_of(name) for name, theirs in table.items() if _meets(subject, theirs.hears)]
+        hearers = [account_of(name) for name, theirs in others if _meets(subject, theirs.hears)]
         made.append({"stream": subject, "accounts": hearers})
     return made
 
 
 def _unit_imports(unit: str, table: Mapping[str, Rights]) -> list[dict[str, Any]]:
+    """Give what a unit takes from others. Another life of itself is in the same account, and needs no import."""
     mine = table[unit]
     return [
         {kind: {"account": account_of(name), "subject": met}}
         for name, theirs in table.items()
+        if name != unit
         for kind, wants, gives in (("service", mine.asks, theirs.answers), ("stream", mine.hears, theirs.tells))
         for given in gives
         for met in _meets(given, wants)

@@ -117,7 +117,7 @@ def _party(name: str) -> Rights:
 
 def _orchestrator(parties: tuple[str, ...], sites: Sequence[str]) -> Rights:
     return Rights(
-        asks=("agent.*.>", *(f"network.{site}.>" for site in sites)),
+        asks=("agent.*.>", f"{ORCHESTRATOR}.life.>", *(f"network.{site}.>" for site in sites)),
         answers=(f"{ORCHESTRATOR}.>", "report.*"),
         tells=("job.>",),
         reads=(SHARED, JOBS, PRESENCE, ADAPTATION, *(bucket_of(name) for name in parties)),

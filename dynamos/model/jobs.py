@@ -115,7 +115,11 @@ class Grant(Value):
 
 
 class Job(Value):
-    """The record of one job in the knowledge base."""
+    """The record of one job in the knowledge base.
+
+    `replaces` is the job that this one runs again, in the way that is permitted now; `orchestrator` is the life of the
+    orchestrator that sees the job to its end.
+    """
 
     id: str
     user: str
@@ -128,5 +132,7 @@ class Job(Value):
     deadline: datetime | None = None
     trace: str = ""
     error: dict[str, Any] | None = None
+    replaces: str | None = None
+    orchestrator: str | None = None
     parts: dict[Name, PartReport] = Field(default_factory=dict)
     timings: dict[str, float] = Field(default_factory=dict)

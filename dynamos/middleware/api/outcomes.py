@@ -161,8 +161,10 @@ def timings(job: Job, delivery: Delivery | None) -> dict[str, float]:
 
 def summary(job: Job, delivery: Delivery | None) -> dict[str, Any]:
     """Give what is told beside the responses."""
+    replaces = {} if job.replaces is None else {"replaces": job.replaces}
     return {
         "state": str(job.state),
+        **replaces,
         "results": results(job, delivery),
         "providers": providers(job, delivery),
         "decision": {

@@ -147,10 +147,15 @@ class Delivery:
         if self.record is not None and self.record.state.final:
             return
         self.record = record
-        if self.void:
-            for result in self.results.values():
+        for result in self.results.values():
+            if not self.wants(result.party):
                 result.drop()
         self.wake()
+
+    def wants(self, party: str) -> bool:
+        """Tell whether what comes from this party may still count."""
+        report = self.record.parts.get(party) if self.record is not None else None
+        return not self.void and (report is None or report.state == State.SUCCEEDED)
 
     @property
     def void(self) -> bool:
@@ -251,7 +256,7 @@ class Results:
         """Give the sink for one result, once. Raises NotFound, Refused. Called from a receiver's thread."""
         with self._lock:
             delivery = self._deliveries.get(job)
-            if delivery is None or delivery.gone or delivery.void:
+            if delivery is None or delivery.gone or not delivery.wants(party):
                 raise NotFound(f"nobody waits for a result of job {job!r}", where=name)
             former = delivery.results.get(name)
             if former is not None and not (former.phase is Phase.FAILED and former.schema is None):

@@ -22,7 +22,7 @@ from dynamos.middleware.api.orchestrators import Orchestrator
 from dynamos.middleware.api.results import Delivery, Results
 from dynamos.middleware.identity import vouchers
 from dynamos.middleware.messages import REVOKED, JobEvent, Submit
-from dynamos.model.jobs import Job
+from dynamos.model.jobs import Job, State
 from dynamos.model.profiles import Settings
 from dynamos.model.requests import Request
 
@@ -45,11 +45,15 @@ def new_id(user: str) -> str:
     return f"{_slug(user)}-{secrets.token_hex(6)}"
 
 
-def id_of_key(user: str, key: str) -> str:
-    """Give the job id that belongs to a user's idempotency key. Raises BadInput for a key that is none."""
+def id_of_key(user: str, key: str, attempt: int = 1) -> str:
+    """Give the job id that belongs to a user's idempotency key: that of the first job, or of one that replaces it.
+
+    Raises BadInput for a key that is none.
+    """
     if not 0 < len(key) <= _KEY_LENGTH or not key.isprintable():
         raise BadInput(f"an Idempotency-Key has 1 to {_KEY_LENGTH} printable characters", where="Idempotency-Key")
-    return f"{_slug(user)}-{digest([user, key])[:24]}"
+    first = f"{_slug(user)}-{digest([user, key])[:24]}"
+    return first if attempt == 1 else f"{first}-{attempt}"
 
 
 def _slug(user: str) -> str:
@@ -74,17 +78,26 @@ class Submissions:
     async def submit(self, ask: Ask, caller: Caller, *, key: str = "") -> Delivery:
         """Have the request run, and give its delivery once it runs.
 
-        The same id, or the same key, with the same request gives the job that there is; with another request it raises
-        Conflict. Raises whatever the orchestrator raises for a request that cannot run.
+        The same id, or the same key, with the same request gives the job that there is (of a key, the one that has
+        replaced it, if one has); with another request it raises Conflict. Raises whatever the orchestrator raises for a
+        request that cannot run.
         """
+        attempt = 1
+        while key and self._results.find(id_of_key(ask.request.user.user_name, key, attempt + 1)) is not None:
+            attempt += 1
+        return await self._submit(ask, caller, key=key, attempt=attempt)
+
+    async def _submit(
+        self, ask: Ask, caller: Caller, *, key: str = "", attempt: int = 1, replaces: str | None = None
+    ) -> Delivery:
         request = ask.request
-        job = self._id(ask, key)
+        job = self._id(ask, key, attempt)
         former = self._results.find(job)
         if former is not None:
             return await self._again(former, request)
         delivery = self._results.expect(job, request.user.user_name, request.digest())
         voucher = caller.voucher(vouchers.to_run(job, request))
-        message = Submit(job=job, request=request, voucher=voucher, gateway=self.gateway)
+        message = Submit(job=job, request=request, voucher=voucher, gateway=self.gateway, replaces=replaces)
         try:
             record = await self._ask(message)
         except BaseException as error:
@@ -110,7 +123,7 @@ class Submissions:
         if not isinstance(error, DynamosError) or isinstance(error, TimedOut):
             self.cancel(delivery.job, "the client went away")
 
-    def _id(self, ask: Ask, key: str) -> str:
+    def _id(self, ask: Ask, key: str, attempt: int) -> str:
         user = ask.request.user.user_name
         if ask.job:
             if not _JOB.fullmatch(ask.job):
@@ -120,7 +133,7 @@ class Submissions:
                     hint="use 1 to 63 letters, digits, '-' or '_'",
                 )
             return ask.job
-        return id_of_key(user, key) if key else new_id(user)
+        return id_of_key(user, key, attempt) if key else new_id(user)
 
     async def _again(self, former: Delivery, request: Request) -> Delivery:
         _check_same(former.job, request, former.user, former.request)
@@ -148,35 +161,36 @@ class Submissions:
     async def run(self, ask: Ask, caller: Caller, *, key: str = "", within: float | None = None) -> Delivery:
         """Submit and wait for the end, or for `within` seconds; then the job goes on.
 
-        Who goes away while waiting cancels the job, unless they chose its id and so can come back. A job that an
-        agreement no longer permits, but would in another way, is run again in that way while somebody waits for it:
-        nothing of its result has left yet.
+        Who goes away while waiting cancels the job, unless they chose its id or key and so can come back. A job that
+        an agreement no longer permits, but would in another way, is run again in that way while somebody waits for it,
+        as another job that replaces it: nothing of its result has left yet. Whoever chose a job's id means that job,
+        and is told that it was stopped.
         """
-        end = time.monotonic() + (self.longest(ask.request) if within is None else within)
-        delivery = await self._run_once(ask, caller, key=key, within=within)
-        for _ in range(TRIES_AGAIN):
-            left = end - time.monotonic()
-            if ask.job or key or left <= 0 or not _runs_otherwise(delivery):
+        longest = self.longest(ask.request)
+        end = time.monotonic() + (longest if within is None else min(within, longest))
+        comes_back = bool(ask.job or key)
+        delivery = await self._submit(ask, caller, key=key)
+        for attempt in range(2, TRIES_AGAIN + 2):
+            await self._wait(delivery, end, comes_back=comes_back, gives_up=within is None or within >= longest)
+            if ask.job or end <= time.monotonic() or not _runs_otherwise(delivery):
                 break
             log.info("job.again job=%s", delivery.job)
-            delivery = await self._run_once(ask, caller, key="", within=left)
+            delivery = await self._submit(ask, caller, key=key, attempt=attempt, replaces=delivery.job)
         return delivery
 
-    async def _run_once(self, ask: Ask, caller: Caller, *, key: str, within: float | None) -> Delivery:
-        delivery = await self.submit(ask, caller, key=key)
-        longest = self.longest(ask.request)
+    async def _wait(self, delivery: Delivery, end: float, *, comes_back: bool, gives_up: bool) -> None:
+        """Wait for the end of a job. Where that does not come: with `gives_up`, cancel it and raise TimedOut."""
         try:
             with tracer.start_as_current_span("await results", attributes={"job": delivery.job}):
-                await self.finish(delivery, within=longest if within is None else min(within, longest))
+                await self.finish(delivery, within=end - time.monotonic())
         except TimedOut:
-            if within is None or within >= longest:
+            if gives_up:
                 self.abandon(delivery, "the job did not end in time")
                 raise
         except asyncio.CancelledError:
-            if not (ask.job or key):
+            if not comes_back:
                 self.abandon(delivery, "the client went away")
             raise
-        return delivery
 
     async def finish(self, delivery: Delivery, *, within: float) -> None:
         """Wait until the job has ended and its results are here. Raises TimedOut, JobFailed (a result never came)."""
@@ -287,9 +301,11 @@ def _settled_or_ended(delivery: Delivery) -> Any:
 
 
 def _runs_otherwise(delivery: Delivery) -> bool:
-    """Tell whether a job was stopped for an agreement under which its request would run in another way."""
-    error = (delivery.record.error if delivery.record else None) or {}
-    return error.get("code") == REVOKED and bool(error.get("again"))
+    """Tell whether a job was stopped, as a whole, for an agreement under which its request would run in another way."""
+    record = delivery.record
+    if record is None or record.state != State.CANCELLED or record.error is None:
+        return False
+    return record.error.get("code") == REVOKED and bool(record.error.get("again"))
 
 
 def _check_same(job: str, request: Request, user: str, former: str) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from pydantic import ValidationError
 
-from dynamos.kit.errors import BadInput, Mistake, Mistakes, NotFound, Refused
+from dynamos.kit.errors import BadInput, Mistake, Mistakes, NotFound, Refused, TimedOut
 from dynamos.kit.words import suggest
 from dynamos.knowledge.bases import SHARED, KnowledgeBase
 from dynamos.middleware.configs import OrchestratorConfig
@@ -22,7 +24,10 @@ from dynamos.model.values import Value
 from dynamos.planning import chains
 
 MODELS: dict[str, type[Value]] = {ARCHETYPES: Archetype, REQUEST_TYPES: RequestType, SERVICES: Service}
+log = logging.getLogger(__name__)
 AGREEMENT_SECONDS = 10.0
+SEEN_SECONDS = 2.0
+"""How long a change that is written may be on its way back here."""
 
 
 class Curator:
@@ -35,8 +40,10 @@ class Curator:
         kb: KnowledgeBase,
         overview: Overview,
         requestors: Requestors,
+        enforce: Callable[..., Awaitable[None]] | None = None,
     ) -> None:
         self._config = config
+        self._enforce = enforce
         self._kb = kb
         self._overview = overview
         self._requestors = requestors
@@ -68,13 +75,29 @@ class Curator:
                 raise NotFound(f"there is no party {message.name!r}", hint=suggest(message.name, self._config.parties))
             subject = f"agent.{message.name}.agreement"
             answer = await self._kb.bus.request(subject, message.as_json(), within=AGREEMENT_SECONDS)
-            return Changed.model_validate(answer)
+            changed = Changed.model_validate(answer)
+            await self._in_force(
+                self._overview.reach(message.name, changed.revision, within=SEEN_SECONDS), message.name
+            )
+            return changed
         if message.kind not in MODELS:
             raise BadInput(f"{message.kind} come from the parties' data and cannot be written", where="$.kind")
         purpose = vouchers.to_change(message.kind, message.name, message.value, message.revision)
         if self._requestors.administers(self._config.marketplace, message.voucher, purpose) is None:
             raise Refused("only an admin of the marketplace may change what it shares")
-        return await self._write(message)
+        changed = await self._write(message)
+        seen = self._overview.reach_shared(message.kind, message.name, changed.revision, within=SEEN_SECONDS)
+        await self._in_force(seen)
+        return changed
+
+    async def _in_force(self, seen: Awaitable[None], *parties: str) -> None:
+        """Have a change hold here before it is answered: for the next request, and for jobs that run."""
+        try:
+            await seen
+        except TimedOut as error:
+            log.warning("change.late error=%s", error)
+        if self._enforce is not None:
+            await self._enforce(*parties)
 
     async def _write(self, message: Change) -> Changed:
         store = self._kb.store(SHARED)

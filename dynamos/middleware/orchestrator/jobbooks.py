@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 
 from dynamos.kit.clocks import Clock
 from dynamos.kit.errors import Conflict, DynamosError, NotFound, Unavailable
@@ -14,6 +15,10 @@ from dynamos.model.jobs import Job
 
 log = logging.getLogger(__name__)
 REMEMBERED = 2000
+
+
+async def _nobody(_: str | None) -> bool:
+    return False
 
 
 class JobBook:
@@ -43,20 +48,25 @@ class JobBook:
     async def find(self, message: FindJobs) -> list[Job]:
         """Give one job, or the newest ones of a user. Raises NotFound for an unknown id."""
         if message.job:
-            job = self._recent.get(message.job) or await self._read(message.job)
+            job = self._recent.get(message.job) or await self.read(message.job)
             if job is None or (message.user and job.user != message.user):
                 raise NotFound(f"there is no job {message.job!r}")
             return [job]
         newest = [job for job in reversed(self._recent.values()) if message.user in ("", job.user)]
         return newest[: message.limit]
 
-    async def recover(self) -> list[Job]:
-        """Read the records of an earlier life and mark what was under way as lost. Gives those jobs."""
+    async def recover(self, there: Callable[[str | None], Awaitable[bool]] = _nobody) -> list[Job]:
+        """Read the records that there are, and mark jobs as lost whose orchestrator is not there. Gives those jobs."""
         lost = []
+        alive: dict[str | None, bool] = {}
         error = DynamosError("the orchestrator was restarted while the job ran", code="lost", hint="submit it again")
         jobs = [Job.model_validate(entry.value) for entry in await self._store.entries() if entry.value]
         for job in sorted(jobs, key=lambda job: job.submitted):
             if not job.state.final:
+                if job.orchestrator not in alive:
+                    alive[job.orchestrator] = await there(job.orchestrator)
+                if alive[job.orchestrator]:
+                    continue  # its record goes on changing, elsewhere
                 ended = {"state": "lost", "ended": self._clock.now(), "error": error_facts(error)}
                 job = Job.model_validate({**job.model_dump(), **ended})  # noqa: PLW2901
                 await self.write(job)
@@ -64,7 +74,8 @@ class JobBook:
             self._remember(job)
         return lost
 
-    async def _read(self, job: str) -> Job | None:
+    async def read(self, job: str) -> Job | None:
+        """Give the record as it was last written, by whomever."""
         entry = await self._store.get(job)
         return Job.model_validate(entry.value) if entry is not None and entry.value else None
 

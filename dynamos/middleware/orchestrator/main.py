@@ -23,6 +23,7 @@ from dynamos.middleware.network.meetings import Meetings, PerRequest, Standing
 from dynamos.middleware.orchestrator.advisers import Adviser, ByWeights
 from dynamos.middleware.orchestrator.curators import Curator
 from dynamos.middleware.orchestrator.jobbooks import JobBook
+from dynamos.middleware.orchestrator.lives import Life
 from dynamos.middleware.orchestrator.orchestrators import Orchestrator
 from dynamos.middleware.orchestrator.overviews import Overview
 from dynamos.middleware.views import background
@@ -55,21 +56,23 @@ async def _serve(config: OrchestratorConfig, ready: Callable[[str], None], advis
         await stack.enter_async_context(background(*overview.works))
         adviser = await advise(config, kb, overview) if advise else ByWeights()
         stack.push_async_callback(adviser.close)
-        orchestrator, curator, book = _assemble(config, kb, overview, adviser)
+        life = Life(kb.bus)
+        orchestrator, curator, book = _assemble(config, kb, overview, adviser, life)
         await curator.seed()
         await until("the marketplace's own values in the view", _seeded(config, overview), within=SEEDED_SECONDS)
-        await _forget(kb, await book.recover())
+        await life.begin(orchestrator.cancel)
+        await _forget(kb, await book.recover(life.there))
         stack.push_async_callback(orchestrator.close)
         watch = lambda: _watch_parties(presences, orchestrator)  # noqa: E731  a work has no arguments
         await stack.enter_async_context(background(watch, orchestrator.enforce, *adviser.works))
-        await _listen(kb, orchestrator, curator, book)
+        await _listen(kb, orchestrator, curator, book, life)
         ready(config.bus)
         await stopped.wait()
         await orchestrator.drain(config.drain)
 
 
 def _assemble(
-    config: OrchestratorConfig, kb: KnowledgeBase, overview: Overview, adviser: Adviser
+    config: OrchestratorConfig, kb: KnowledgeBase, overview: Overview, adviser: Adviser, life: Life
 ) -> tuple[Orchestrator, Curator, JobBook]:
     clock = SystemClock()
     requestors = Requestors(config.api, open=config.settings.open, clock=clock)
@@ -85,8 +88,10 @@ def _assemble(
         clock=clock,
         meetings=_meetings(config.meetings, kb),
         adviser=adviser,
+        life=life.name,
     )
-    return orchestrator, Curator(config, kb=kb, overview=overview, requestors=requestors), book
+    curator = Curator(config, kb=kb, overview=overview, requestors=requestors, enforce=orchestrator.enforce_now)
+    return orchestrator, curator, book
 
 
 def _seeded(config: OrchestratorConfig, overview: Overview) -> Callable[[], Awaitable[bool]]:
@@ -130,7 +135,7 @@ async def _watch_parties(presences: Presences[Presence], orchestrator: Orchestra
             orchestrator.lose(item.name, item.value.instance if item.value is not None else None)
 
 
-async def _listen(kb: KnowledgeBase, orchestrator: Orchestrator, curator: Curator, book: JobBook) -> None:
+async def _listen(kb: KnowledgeBase, orchestrator: Orchestrator, curator: Curator, book: JobBook, life: Life) -> None:
     async def find(message: FindJobs) -> FoundJobs:
         return FoundJobs(jobs=tuple(await book.find(message)))
 
@@ -141,7 +146,7 @@ async def _listen(kb: KnowledgeBase, orchestrator: Orchestrator, curator: Curato
     handlers: list[tuple[str, type[Value], Callable[[Any], Awaitable[Value]]]] = [
         ("submit", Submit, orchestrator.submit),
         ("check", Check, orchestrator.check),
-        ("cancel", CancelJob, orchestrator.cancel),
+        ("cancel", CancelJob, life.passing_on(orchestrator.cancel, book)),
         ("jobs", FindJobs, find),
         ("look", Look, curator.look),
         ("change", Change, curator.change),

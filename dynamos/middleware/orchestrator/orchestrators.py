@@ -51,8 +51,10 @@ class Orchestrator:
         clock: Clock,
         meetings: Meetings | None = None,
         adviser: Adviser | None = None,
+        life: str | None = None,
     ) -> None:
         self._config = config
+        self._life = life
         self._kb = kb
         self._overview = overview
         self._adviser = adviser or ByWeights()
@@ -176,6 +178,8 @@ class Orchestrator:
             submitted=now,
             deadline=now + timedelta(seconds=float(wanted)),
             trace=telemetry.trace_id(),
+            replaces=message.replaces,
+            orchestrator=self._life,
             timings={"decide_ms": (decided - began) * 1e3, "plan_ms": (time.monotonic() - decided) * 1e3},
         )
         await self._book.open(record)

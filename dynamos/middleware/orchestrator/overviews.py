@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from dynamos.kit.clocks import SystemClock
 from dynamos.kit.digests import digest
 from dynamos.kit.errors import Unavailable
 from dynamos.kit.waits import until
 from dynamos.knowledge.bases import KnowledgeBase
-from dynamos.knowledge.presence import Presences, Sight
+from dynamos.knowledge.presence import Presences
 from dynamos.middleware.amendments import Amendments
 from dynamos.middleware.messages import Presence
 from dynamos.middleware.views import Mirror, SharedView, Work, agreements_of, catalogue_of
@@ -75,9 +75,9 @@ class Overview:
         """Give who is there."""
         return self._presences.online()
 
-    def sights(self) -> dict[str, Sight[Presence]]:
-        """Give what each party that is there said last, and when."""
-        return self._presences.sights()
+    def on_heard(self, call: Callable[[str, Presence | None], None]) -> None:
+        """Call with every renewal of a party's presence, and with None for a party that goes."""
+        self._presences.on_heard(call)
 
     def returning(self) -> frozenset[str]:
         """Give who has said that it leaves and comes back, and is not back yet."""
@@ -105,6 +105,18 @@ class Overview:
             return self.revisions.get(party, revision) >= revision
 
         await until(f"revision {revision} of {party}'s agreement", reached, within=within, every=0.005)
+
+    async def reach_shared(self, kind: str, name: str, revision: int, *, within: float) -> None:
+        """Wait until a value of the marketplace is known here as of a revision (0: that there is none).
+
+        Raises TimedOut.
+        """
+
+        async def reached() -> bool:
+            known = self.shared.revision(kind, name)
+            return known >= revision if revision else known == 0
+
+        await until(f"revision {revision} of {kind} {name}", reached, within=within, every=0.005)
 
     def _note(self, *parties: str) -> None:
         self.edition += 1
