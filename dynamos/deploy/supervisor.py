@@ -34,7 +34,7 @@ LIBRARIES = (
     "dateutil.relativedelta", "dynamos.services.sql_query", "dynamos.services.sql_anonymize",
     "dynamos.services.sql_aggregate", "dynamos.services.sql_algorithm", "dynamos.services.sql_graph", "joserfc.jws",
     "nats", "opentelemetry.sdk.trace", "dynamos.testbed.scopes", "dynamos.middleware.agent.main",
-    "dynamos.middleware.orchestrator.main", "httpx",
+    "dynamos.middleware.orchestrator.main", "dynamos.adaptation.unit", "httpx",
     "fastapi", "uvicorn", "dynamos.middleware.api.main",
 )  # fmt: skip
 

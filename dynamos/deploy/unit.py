@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 # Each module has `serve(config, ready)`: it works until SIGTERM or SIGINT, and calls `ready` with the address where it
 # takes requests once it does.
 ROLES: dict[str, tuple[str, type[UnitConfig]]] = {
-    "orchestrator": ("dynamos.middleware.orchestrator.main", OrchestratorConfig),
+    "orchestrator": ("dynamos.adaptation.unit", OrchestratorConfig),
     "agent": ("dynamos.middleware.agent.main", AgentConfig),
     "api": ("dynamos.middleware.api.main", ApiConfig),
     "network": ("dynamos.testbed.scopes", HelperConfig),

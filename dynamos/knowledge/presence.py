@@ -77,9 +77,7 @@ async def _keep(announcement: Announcement, every: float) -> None:
 
 
 @dataclass(slots=True)
-class Sight(Generic[T]):
-    """What a unit said last; every renewal has another revision. `at` is on the view's monotonic clock."""
-
+class _Sight(Generic[T]):
     value: T
     revision: int
     at: float
@@ -106,8 +104,9 @@ class Presences(Generic[T]):
         self._clock = clock or SystemClock()
         self._awake = awake
         self._looked = awake()
-        self._seen: dict[str, Sight[T]] = {}
+        self._seen: dict[str, _Sight[T]] = {}
         self._listeners: set[asyncio.Queue[Item[T]]] = set()
+        self._hearers: list[Callable[[str, T | None], None]] = []
         self._stack = AsyncExitStack()
 
     def online(self) -> dict[str, T]:
@@ -115,10 +114,9 @@ class Presences(Generic[T]):
         self.sweep()
         return {key: self._seen[key].value for key in sorted(self._seen)}
 
-    def sights(self) -> dict[str, Sight[T]]:
-        """Give what each of those said last, with its revision and when it was heard, by key."""
-        self.sweep()
-        return dict(self._seen)
+    def on_heard(self, call: Callable[[str, T | None], None]) -> None:
+        """Call, from the event loop, with every renewal from now on, and with None for who goes."""
+        self._hearers.append(call)
 
     @asynccontextmanager
     async def changes(self) -> AsyncIterator[AsyncIterator[Item[T]]]:
@@ -179,12 +177,16 @@ class Presences(Generic[T]):
             return
         self.sweep()
         before = self._seen.get(entry.key)
-        self._seen[entry.key] = Sight(value, entry.revision, self._clock.monotonic())
+        self._seen[entry.key] = _Sight(value, entry.revision, self._clock.monotonic())
+        for call in self._hearers:
+            call(entry.key, value)
         if before is None or before.value != value:
             self._tell(Item(entry.key, value, entry.revision))
 
     def _gone(self, key: str, revision: int) -> None:
         if self._seen.pop(key, None) is not None:
+            for call in self._hearers:
+                call(key, None)
             self._tell(Item(key, None, revision))
 
     def _tell(self, item: Item[T]) -> None:
