@@ -25,7 +25,7 @@ class CostModelOptions(LoopSettings):
     weighing: Weighing = Weighing()
     by: Literal["expected", "upper"] = "expected"
     margin: float = Field(default=0.15, ge=0, lt=1)
-    trials: int = Field(default=1, ge=0)
+    trials: int = Field(default=3, ge=0)
     window: int = Field(default=WINDOW, ge=1, le=1000)
 
 
