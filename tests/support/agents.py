@@ -38,7 +38,10 @@ CLOCK = SystemClock()
 
 @dataclass
 class ScriptedAgent:
-    """Answers starts with `refuses`, or starts and reports `outcome` once `release` is set (at once by default)."""
+    """Answers starts with `refuses`, or starts and reports `outcome` once `release` is set (at once by default).
+
+    It takes starts and ends once `hears_starts` and `hears_ends` are set, which they are.
+    """
 
     party: str
     kb: KnowledgeBase
@@ -50,13 +53,20 @@ class ScriptedAgent:
     started: asyncio.Event = field(default_factory=asyncio.Event)
     grants: list[Grant] = field(default_factory=list)
     ended: list[EndPart] = field(default_factory=list)
+    hears_starts: asyncio.Event = field(default_factory=asyncio.Event)
+    hears_ends: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.hears_starts.set()
+        self.hears_ends.set()
 
     async def listen(self) -> None:
         await self.kb.bus.listen(f"agent.{self.party}.start", self._start)
         await self.kb.bus.listen(f"agent.{self.party}.end", self._end)
 
     async def _start(self, _: str, message: dict[str, Any]) -> dict[str, Any]:
+        await self.hears_starts.wait()
         start = StartPart.model_validate(message)
         grant = grants.verify(start.grant, self.certificate, party=self.party, clock=CLOCK)
         self.grants.append(grant)
@@ -71,6 +81,7 @@ class ScriptedAgent:
         await self.tell(grant.job, self.outcome, self.error)
 
     async def _end(self, _: str, message: dict[str, Any]) -> dict[str, Any]:
+        await self.hears_ends.wait()
         self.ended.append(EndPart.model_validate(message))
         self.outcome, self.error = State.CANCELLED, {"code": self.ended[-1].code, "message": self.ended[-1].reason}
         self.release.set()
@@ -107,6 +118,15 @@ class Orchestra:
 
     async def _returns(self, party: str) -> bool:
         return party in self.orchestrator._overview.returning()
+
+    async def amend(self, party: str, **changes: Any) -> int:
+        """Have a party write another agreement: as `Scene.agreeing` changes it; gives its revision."""
+        self.scene = self.scene.agreeing(party, **changes)
+        return await agreements_of(self.cluster.connect(party), party).put(party, self.scene.agreements[party])
+
+    async def withdraw(self, party: str) -> int:
+        """Have a party permit nobody anything."""
+        return await agreements_of(self.cluster.connect(party), party).put(party, Agreement(name=party))
 
     def release(self, *parties: str) -> None:
         """Let the parts of these parties (of all, if none is named) come to their end."""
@@ -183,7 +203,7 @@ async def orchestra(folder: Path, *, scene: Scene | None = None, **settings: Any
         orchestrator = Orchestrator(
             config, kb=kb, overview=overview, engine=BuiltIn(), book=book, requestors=requestors, clock=CLOCK
         )
-        curator = Curator(config, kb=kb, overview=overview, requestors=requestors)
+        curator = Curator(config, kb=kb, overview=overview, requestors=requestors, enforce=orchestrator.enforce_now)
         await curator.seed()
 
         async def seen() -> bool:
@@ -211,4 +231,5 @@ async def orchestra(folder: Path, *, scene: Scene | None = None, **settings: Any
 
         await api.bus.listen("job.>", heard)
         stack.push_async_callback(orchestrator.close)
+        await stack.enter_async_context(background(orchestrator.enforce))
         yield Orchestra(orchestrator, curator, book, agents, cluster, scene, events, announcements)

@@ -19,6 +19,7 @@ from dynamos.middleware.orchestrator.deliberations import Deliberation
 from dynamos.middleware.orchestrator.livejobs import LiveJob, components
 from dynamos.model.decisions import Reason
 from dynamos.model.jobs import PartReport, State
+from dynamos.model.plans import Plan
 from dynamos.planning.outlooks import Outlook
 from dynamos.planning.reviews import review
 
@@ -122,17 +123,12 @@ class Enforcer:
 
     def _error(self, live: LiveJob, party: str, reasons: Sequence[Mapping[str, Any]], outlook: Outlook) -> Refused:
         """Say why a job is stopped, and whether the same request would run otherwise now."""
-        request = live.record.request
-        try:
-            plan = outlook.plan(request, outlook.decide(request), live.record.id)
-        except DynamosError:
-            hint, again = "", False
-        else:
-            ways = ", ".join(dict.fromkeys(plan.archetypes.values()))
-            hint, again = f"ask again: it is permitted now in another way, as under {ways}", True
+        plan = _planned(live, outlook)
+        ways = ", ".join(dict.fromkeys(plan.archetypes.values())) if plan else ""
+        hint = f"ask again: it is permitted now in another way, as under {ways}" if plan else ""
         because = f": {reasons[0]['message']}" if reasons else ""
         message = f"{party} no longer permits this job{because}"
-        return Refused(message, where=party, hint=hint, code=REVOKED, reasons=list(reasons), again=again)
+        return Refused(message, where=party, hint=hint, code=REVOKED, reasons=list(reasons), again=plan is not None)
 
     def _begin(self, breach: Breach) -> None:
         task = asyncio.create_task(self._end(breach), name=f"revoke {breach.live.record.id}")
@@ -154,6 +150,18 @@ def _review(live: LiveJob, parties: Iterable[str], outlook: Outlook) -> Mapping[
     except Exception:
         log.exception("review.broken job=%s", record.id)
         return dict.fromkeys(parties, ())
+
+
+def _planned(live: LiveJob, outlook: Outlook) -> Plan | None:
+    """Give how the request of a job could run now, if it could."""
+    request = live.record.request
+    try:
+        return outlook.plan(request, outlook.decide(request), live.record.id)
+    except DynamosError:
+        return None
+    except Exception:
+        log.exception("plan.broken job=%s", live.record.id)
+        return None
 
 
 def _group(live: LiveJob, party: str) -> tuple[str, ...]:
