@@ -27,6 +27,12 @@ class Started(Value):
     options: dict[str, Any] = Field(default_factory=dict)
     memory: dict[str, Any] = Field(default_factory=dict)
 
+    @property
+    def memory_digest(self) -> str:
+        """The digest of what the planner knows at the beginning."""
+        facts = {"planner": self.planner, "version": self.version, "options": self.options, "memory": self.memory}
+        return digest(facts)[:MEMORY_DIGITS]
+
 
 class Decision(Value):
     """One adaptation decision. It was made when the planner had been told `seen` things, and is the `number`th itself.
@@ -92,11 +98,6 @@ def joined(records: Iterable[Record]) -> list[Decision]:
             place = last[record.job]
             found[place] = found[place].model_copy(update={"effect": record})
     return found
-
-
-def digest_of(facts: Mapping[str, Any]) -> str:
-    """Give the digest of what a planner begins with."""
-    return digest(facts)[:MEMORY_DIGITS]
 
 
 def chained(memory: str, record: Value) -> str:

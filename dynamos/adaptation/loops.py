@@ -264,9 +264,16 @@ class Loop:
             log.warning("planner.forgot planner=%s error=%s", mind.learner.name, error)
             memory = {}
             mind.guard.tell(lambda: mind.learner.recall({}))
-        facts = {"planner": mind.learner.name, "version": mind.learner.version, "options": mind.options}
-        mind.memory = decisions.digest_of({**facts, "memory": memory})
-        started = Started(life=self._life, at=self.now, number=mind.number, memory=memory, **facts)
+        started = Started(
+            life=self._life,
+            at=self.now,
+            number=mind.number,
+            planner=mind.learner.name,
+            version=mind.learner.version,
+            options=mind.options,
+            memory=memory,
+        )
+        mind.memory = started.memory_digest
         self._knowledge.write(started)
 
     async def _keep(self) -> None:

@@ -23,8 +23,8 @@ app = typer.Typer(
 )
 
 _GROUPS = (
-    "testbeds", "reconciling", "requests", "jobs", "agreements", "chains", "tokens", "nodes", "links", "proofs",
-    "profiles", "stacks", "services", "experiments", "exports", "demos",
+    "testbeds", "reconciling", "requests", "jobs", "agreements", "adapting", "chains", "tokens", "nodes", "links",
+    "proofs", "profiles", "stacks", "services", "experiments", "exports", "demos",
 )  # fmt: skip
 
 
