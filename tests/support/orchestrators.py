@@ -28,6 +28,7 @@ from dynamos.middleware.messages import (
     Submit,
     Submitted,
 )
+from dynamos.middleware.steering import Monitored, Options, Pin, Steer, Steering, Watch
 from dynamos.model.decisions import Decision, ProviderDecision, Reason
 from dynamos.model.jobs import Job, PartReport, State
 from dynamos.model.plans import REQUESTOR, Edge, Plan, Step
@@ -109,6 +110,8 @@ class FakeOrchestrator:
         self.changes: list[Change] = []
         self.jobs: dict[str, Job] = {}
         self.values: dict[str, dict[str, tuple[dict[str, Any], int]]] = {}
+        self.steering = Steering()
+        self.steers: list[Steer] = []
         self.submitted = asyncio.Event()
         self._cancelled = asyncio.Condition()
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -122,6 +125,9 @@ class FakeOrchestrator:
             ("jobs", FindJobs, self.find),
             ("look", Look, self.look),
             ("change", Change, self.change),
+            ("monitor", Watch, self.monitor),
+            ("options", Watch, self.options),
+            ("steer", Steer, self.steer),
         ]
         for name, model, handle in handlers:
             await self.kb.bus.listen(f"orchestrator.{name}", self._answer(model, handle), queue="orchestrator")
@@ -253,6 +259,23 @@ class FakeOrchestrator:
             return Changed(revision=0)
         values[message.name] = (message.value, last + 1)
         return Changed(revision=last + 1)
+
+    async def monitor(self, _: Watch) -> Monitored:
+        return Monitored(
+            time=datetime.now(UTC), revision="r1", running=0, waiting=0, parties={}, links={}, symptoms=(), jobs=(),
+            steering=self.steering,
+        )  # fmt: skip
+
+    async def options(self, _: Watch) -> Options:
+        pin = Pin(request_type="sqlDataRequest", provider="UVA", archetype="computeToData", compute_provider="UVA")
+        return Options(planner=("weights",), planner_options={"weights": {"type": "object"}}, pins=(pin,))
+
+    async def steer(self, message: Steer) -> Steering:
+        self.steers.append(message)
+        told = {name: getattr(message, name) for name in ("planner", "planner_options", "pins")}
+        given = {name: value for name, value in told.items() if value is not None}
+        self.steering = self.steering.model_copy(update={**given, "revision": self.steering.revision + 1})
+        return self.steering
 
     async def close(self) -> None:
         for task in self._tasks.values():

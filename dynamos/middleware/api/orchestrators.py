@@ -23,6 +23,7 @@ from dynamos.middleware.messages import (
     Submit,
     Submitted,
 )
+from dynamos.middleware.steering import Monitored, Options, Steer, Steering, Watch
 from dynamos.model.jobs import Job
 from dynamos.model.values import Value
 
@@ -87,6 +88,18 @@ class Orchestrator:
     async def change(self, message: Change) -> Changed:
         """Write or remove a value of the knowledge base."""
         return await self._ask("change", message, Changed, CHANGE_SECONDS)
+
+    async def monitor(self, message: Watch) -> Monitored:
+        """Ask what is monitored."""
+        return await self._ask("monitor", message, Monitored, ANSWER_SECONDS)
+
+    async def options(self, message: Watch) -> Options:
+        """Ask what a strategy from outside can set."""
+        return await self._ask("options", message, Options, ANSWER_SECONDS)
+
+    async def steer(self, message: Steer) -> Steering:
+        """Set it from the next request on; gives all that is set then."""
+        return await self._ask("steer", message, Steering, ANSWER_SECONDS)
 
     async def _ask(self, name: str, message: Value, answer: type[V], within: float, patience: float | None = None) -> V:
         patience = self._patience if patience is None else patience

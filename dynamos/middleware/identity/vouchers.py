@@ -46,6 +46,16 @@ def to_change(kind: str, name: str, value: dict[str, Any] | None, revision: int 
     return digest({"change": value, "kind": kind, "name": name, "revision": revision})
 
 
+def to_watch(what: str) -> str:
+    """Name the purpose of asking what is monitored, or what can be set."""
+    return digest({"watch": what})
+
+
+def to_steer(message: dict[str, Any]) -> str:
+    """Name the purpose of setting what adaptation does; the message is taken without its voucher."""
+    return digest({"steer": {name: value for name, value in message.items() if name != "voucher"}})
+
+
 def sign(user: str, admin_of: tuple[str, ...], purpose: str, key_path: Path, clock: Clock) -> str:
     """Give a voucher, signed with the key of the API's certificate."""
     voucher = Voucher(user=user, admin_of=admin_of, purpose=purpose, expires=clock.now() + LIFETIME)

@@ -22,10 +22,12 @@ from dynamos.middleware.messages import CancelJob, Change, Check, EndPart, FindJ
 from dynamos.middleware.network.meetings import Meetings, PerRequest, Standing
 from dynamos.middleware.orchestrator.advisers import Adviser, ByWeights
 from dynamos.middleware.orchestrator.curators import Curator
+from dynamos.middleware.orchestrator.helms import RECENT, Helm
 from dynamos.middleware.orchestrator.jobbooks import JobBook
 from dynamos.middleware.orchestrator.lives import Life
 from dynamos.middleware.orchestrator.orchestrators import Orchestrator
 from dynamos.middleware.orchestrator.overviews import Overview
+from dynamos.middleware.steering import Steer, Watch
 from dynamos.middleware.views import background
 from dynamos.model.jobs import Job, PartReport
 from dynamos.model.values import Value
@@ -57,18 +59,27 @@ async def _serve(config: OrchestratorConfig, ready: Callable[[str], None], advis
         adviser = await advise(config, kb, overview) if advise else ByWeights()
         stack.push_async_callback(adviser.close)
         life = Life(kb.bus)
-        orchestrator, curator, book = _assemble(config, kb, overview, adviser, life)
+        helm = _helm(config, kb, overview, adviser)
+        await helm.load()
+        orchestrator, curator, book = _assemble(config, kb, overview, helm, life)
+        helm.jobs = lambda: book.find(FindJobs(limit=RECENT))
         await curator.seed()
         await until("the marketplace's own values in the view", _seeded(config, overview), within=SEEDED_SECONDS)
         await life.begin(orchestrator.cancel)
         await _forget(kb, await book.recover(life.there))
         stack.push_async_callback(orchestrator.close)
         watch = lambda: _watch_parties(presences, orchestrator)  # noqa: E731  a work has no arguments
-        await stack.enter_async_context(background(watch, orchestrator.enforce, *adviser.works))
-        await _listen(kb, orchestrator, curator, book, life)
+        await stack.enter_async_context(background(watch, orchestrator.enforce, *helm.works))
+        await _listen(kb, orchestrator, curator, book, life=life, helm=helm)
         ready(config.bus)
         await stopped.wait()
         await orchestrator.drain(config.drain)
+
+
+def _helm(config: OrchestratorConfig, kb: KnowledgeBase, overview: Overview, adviser: Adviser) -> Helm:
+    clock = SystemClock()
+    requestors = Requestors(config.api, open=config.settings.open, clock=clock)
+    return Helm(adviser, kb=kb, overview=overview, requestors=requestors, marketplace=config.marketplace, clock=clock)
 
 
 def _assemble(
@@ -135,7 +146,9 @@ async def _watch_parties(presences: Presences[Presence], orchestrator: Orchestra
             orchestrator.lose(item.name, item.value.instance if item.value is not None else None)
 
 
-async def _listen(kb: KnowledgeBase, orchestrator: Orchestrator, curator: Curator, book: JobBook, life: Life) -> None:
+async def _listen(
+    kb: KnowledgeBase, orchestrator: Orchestrator, curator: Curator, book: JobBook, *, life: Life, helm: Helm
+) -> None:
     async def find(message: FindJobs) -> FoundJobs:
         return FoundJobs(jobs=tuple(await book.find(message)))
 
@@ -150,6 +163,9 @@ async def _listen(kb: KnowledgeBase, orchestrator: Orchestrator, curator: Curato
         ("jobs", FindJobs, find),
         ("look", Look, curator.look),
         ("change", Change, curator.change),
+        ("monitor", Watch, helm.monitor),
+        ("options", Watch, helm.options),
+        ("steer", Steer, helm.steer),
     ]
     for name, model, handle in handlers:
         await kb.bus.listen(f"orchestrator.{name}", _answer(model, handle), queue="orchestrator")

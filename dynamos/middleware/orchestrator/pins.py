@@ -10,7 +10,7 @@ from dynamos.kit.words import suggest
 from dynamos.middleware.orchestrator.advisers import Advice
 from dynamos.middleware.steering import Pin
 from dynamos.model.agreements import Agreement
-from dynamos.model.plans import Plan
+from dynamos.model.plans import Compression, Plan
 from dynamos.planning.landscapes import Landscape
 from dynamos.planning.planners import Choice, Pick, Question
 
@@ -41,7 +41,7 @@ class Pinned:
         choices = {party: some or question.choices[party] for party, some in left.items()}
         return self._advice.pick(Question(question.request, choices, question.landscape))
 
-    def compression(self, plan: Plan) -> Mapping[str, str]:
+    def compression(self, plan: Plan) -> Mapping[str, Compression]:
         return self._advice.compression(plan)
 
     def _narrowed(self, party: str, choices: tuple[Choice, ...]) -> tuple[Choice, ...]:

@@ -12,12 +12,13 @@ from starlette.responses import Response
 
 from dynamos.middleware.api import problems
 from dynamos.middleware.api.media import FORMS, SVG
+from dynamos.middleware.steering import Monitored, Options, Steering
 from dynamos.model.agreements import Agreement
 from dynamos.model.archetypes import Archetype
 from dynamos.model.request_types import RequestType
 from dynamos.model.requests import Request
 from dynamos.model.services import Service
-from dynamos.model.values import Name
+from dynamos.model.values import Name, Value
 
 Schema = dict[str, Any]
 _NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
@@ -42,6 +43,9 @@ JOB = _json("The job as it is now", ref("Job"))
 JOBS = _json("Jobs, newest first", {"type": "object", "properties": {"jobs": {"type": "array", "items": _ANY}}})
 CHECKED = _json("Whether it would run, and how", ref("Checked"))
 SPANS = _json("The spans of the trace", ref("Trace"))
+MONITORED = _json("What is monitored", ref("Monitored"))
+OPTIONS = _json("What can be set", ref("Options"))
+STEERING = _json("What is set now", ref("Steering"))
 OBJECT = _json("An object", _ANY)
 LIST = _json("A list", {"type": "array", "items": _ANY})
 ONE = {**OBJECT, "headers": {"ETag": {"description": "The revision, for If-Match", "schema": TEXT_TYPE}}}
@@ -69,7 +73,7 @@ def of(body: Schema | None, answers: dict[int, Schema]) -> dict[str, Any]:
     return {"responses": told, "status_code": status, "response_class": Response, "openapi_extra": extra}
 
 
-class _Generator(GenerateJsonSchema):
+class Generator(GenerateJsonSchema):
     """Says how names look, which the models check by a function."""
 
     def function_after_schema(self, schema: core_schema.AfterValidatorFunctionSchema) -> JsonSchemaValue:
@@ -82,10 +86,16 @@ class _Generator(GenerateJsonSchema):
 def schemas() -> dict[str, Schema]:
     """Give every schema that routes refer to."""
     found: dict[str, Schema] = {}
+    model: type[Value]
     for model in (Request, Agreement, Archetype, RequestType, Service):
-        schema = model.model_json_schema(ref_template=_REFERENCE, schema_generator=_Generator)
+        schema = model.model_json_schema(ref_template=_REFERENCE, schema_generator=Generator)
         found |= schema.pop("$defs", {})
         found[model.__name__] = schema
+    for model in (Monitored, Options, Steering):
+        schema = model.model_json_schema(ref_template=_REFERENCE, schema_generator=Generator, mode="serialization")
+        found |= schema.pop("$defs", {})
+        found[model.__name__] = schema
+    found["Steer"] = {**found["Steering"], "title": "Steer", "required": [], "additionalProperties": False}
     plain = {**found.pop("Request"), "title": "PlainRequest"}
     plain["properties"] = {**plain["properties"], "jobId": _JOB_ID}
     plain["required"] = [name for name in plain["required"] if name != "user"]
