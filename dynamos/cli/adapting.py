@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,10 +17,12 @@ from dynamos.kit.errors import BadInput, Conflict, NotFound
 if TYPE_CHECKING:
     from dynamos.adaptation.decisions import Decision, Record
     from dynamos.adaptation.replays import Replayed, Summary
+    from dynamos.middleware.clients import Api
 
 BASE = "/api/v1/adaptation"
 MOST_RECORDS = 10_000
 SHOWN = 20
+OPERATOR = "operator"
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
 PlannerOption = Annotated[str, typer.Option("--planner", help="Only decisions of this planner.")]
 
@@ -44,11 +47,11 @@ def log(
     testbed: TestbedOption = "",
     api: ApiOption = "",
 ) -> None:
-    """List adaptation decisions, the newest first. Admins of the marketplace see everybody's."""
+    """List adaptation decisions, the newest first: those about your own jobs, or everybody's for who operates it."""
     from dynamos.adaptation.decisions import Decision
     from dynamos.cli.shows import print_json, print_table
 
-    with targets.api(state, testbed, api, user) as client:
+    with _api(state, testbed, api, user) as client:
         if save is not None:
             _save(client.get(f"{BASE}/records", limit=MOST_RECORDS), save)
             return
@@ -78,7 +81,7 @@ def explain(
     from dynamos.adaptation.decisions import Decision
     from dynamos.cli.shows import print_json
 
-    with targets.api(state, testbed, api, user) as client:
+    with _api(state, testbed, api, user) as client:
         found = client.get(f"{BASE}/decisions", limit=1, job=job)
     if not found:
         raise NotFound("there are no adaptation decisions yet", hint="dynamos request asks for data")
@@ -106,7 +109,7 @@ def replay(
     from dynamos.cli.shows import print_json
 
     if file is None:
-        with targets.api(state, testbed, api, user) as client:
+        with _api(state, testbed, api, user) as client:
             raw = client.get(f"{BASE}/records", limit=MOST_RECORDS)
     else:
         raw = _load(file)
@@ -118,6 +121,17 @@ def replay(
         _print(told, planner)
     if told.different and not planner:
         raise Conflict(f"{len(told.different)} of {len(replayed)} decisions are not the same", code="replay-differs")
+
+
+def _api(state: Path, testbed: str, address: str, user: str) -> Api:
+    """Give a client of the API that is meant: as who operates the testbed, where nobody else is named."""
+    from dynamos.deploy.provisioning import token_for
+    from dynamos.middleware.clients import Api
+
+    if address or user or os.environ.get("DYNAMOS_TOKEN"):
+        return targets.api(state, testbed, address, user)
+    folder = targets.folder_of(state, testbed)
+    return Api(targets.status_of(folder).api, token=token_for(folder, OPERATOR, operates=True))
 
 
 def _row(decision: Decision) -> list[str]:

@@ -41,6 +41,10 @@ class Notes:
         """Tell whether the file says something there, be it right or wrong."""
         return self._document is not None and self._document.at(path) is not None
 
+    def says(self, path: Path, value: object) -> bool:
+        """Tell whether the file says just this there."""
+        return self._document is not None and self._document.at(path) == value
+
     def _where(self, path: Path) -> str:
         for depth, step in enumerate(path):
             if isinstance(step, int) and path[:depth] in self._numbers:

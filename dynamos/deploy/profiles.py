@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dynamos.deploy import data, marketplaces, merging, overlay_checks, places, site_checks
+from dynamos.deploy import data, marketplaces, merging, overlay_checks, places, planner_checks, site_checks
 from dynamos.deploy.extending import Layered, open_layered
 from dynamos.deploy.notes import Notes
 from dynamos.deploy.salvage import salvage
@@ -141,4 +141,5 @@ def _check(profile: Profile, notes: Notes, lost: frozenset[str] = frozenset()) -
     parties = reading.marketplace.parties if reading else None
     site_checks.check_sites(profile, notes, parties, lost)
     overlay_checks.check_overlay(profile, notes, parties, lost)
+    planner_checks.check_planner(profile, notes)
     return merging.Merger(profile, reading.marketplace, notes).merge() if reading else None

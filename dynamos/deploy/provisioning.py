@@ -102,8 +102,11 @@ def configure(grounds: Grounds, data: Mapping[str, Path]) -> None:
                 write_private(own / CONFIG, unit.config.model_dump_json(by_alias=True, exclude_none=True))
 
 
-def token_for(folder: StateFolder, user: str, *, ttl: float = TOKEN_SECONDS) -> str:
-    """Give a token of the testbed's own issuer. Raises NotFound where the testbed has not been up yet."""
+def token_for(folder: StateFolder, user: str, *, ttl: float = TOKEN_SECONDS, operates: bool = False) -> str:
+    """Give a token of the testbed's own issuer. Raises NotFound where the testbed has not been up yet.
+
+    Who `operates` the testbed is an admin of the marketplace, and of no party.
+    """
     try:
         facts = json.loads((folder.issuer / _FOR_TOKENS).read_bytes())
     except FileNotFoundError:
@@ -112,7 +115,8 @@ def token_for(folder: StateFolder, user: str, *, ttl: float = TOKEN_SECONDS) -> 
     except PermissionError as error:
         raise explain(error, folder.issuer) from error
     issuer = DevelopmentIssuer.load(folder.issuer)
-    return issuer.token(user, ttl=ttl, audience=facts["audience"], admin_of=tuple(facts["adminOf"].get(user, ())))
+    admin_of = (facts["audience"],) if operates else tuple(facts["adminOf"].get(user, ()))
+    return issuer.token(user, ttl=ttl, audience=facts["audience"], admin_of=admin_of)
 
 
 def known_users(folder: StateFolder) -> list[str]:

@@ -19,8 +19,9 @@ from dynamos.adaptation.situations import Experience, Judgement, Option, Predict
 
 class CostModelOptions(LoopSettings):
     """`weighing` says what counts. `by` is `expected`, or `upper` to compare what 95 of 100 jobs stay below. `margin`
-    is the share by which another option must be cheaper to be changed to. `trials` is how often an option is tried of
-    whose archetypes nothing is known; 0 leaves what is unknown alone."""
+    is the share by which another option must be cheaper to be changed to. `trials` is how often an option is tried
+    that is not known well: one of whose archetypes nothing is known at all, or that may be the best as far as its few
+    jobs tell; 0 leaves what is unknown alone."""
 
     weighing: Weighing = Weighing()
     by: Literal["expected", "upper"] = "expected"
@@ -59,6 +60,9 @@ class CostModel:
         free = [option for option in known if not situation.trouble(option)] or known
         costs = {option.name: self._cost(predictions[option.name]) for option in known}
         best = min(free, key=lambda option: costs[option.name])
+        if (doubtful := self._doubtful(situation, free, costs[best.name], predictions)) is not None:
+            why = f"has run {predictions[doubtful.name].seen} times, and may be cheaper than {best.name}: tried"
+            return judged(situation, doubtful, why, predictions=predictions, explores=True)
         last = next((option for option in free if option.name == self._last.get(group(situation))), None)
         kept = last if last is not None and costs[best.name] > costs[last.name] * (1 - self._options.margin) else best
         reasons = {
@@ -70,8 +74,9 @@ class CostModel:
 
     def decided(self, situation: Situation, judgement: Judgement) -> None:
         if judgement.explores:
-            tried = f"{situation.type}|{judgement.option.pattern}"
-            self._tried[tried] = self._tried.get(tried, 0) + 1
+            for tried in (judgement.option.pattern, judgement.option.name):
+                key = f"{situation.type}|{tried}"
+                self._tried[key] = self._tried.get(key, 0) + 1
         else:
             self._last[group(situation)] = judgement.option.name
 
@@ -90,6 +95,17 @@ class CostModel:
         if self._options.by == "expected":
             return prediction.cost
         return self._experiences.cost(prediction.high, prediction.bytes, prediction.joules)
+
+    def _doubtful(
+        self, situation: Situation, free: list[Option], least: float, predictions: Mapping[str, Prediction]
+    ) -> Option | None:
+        """Give the first option with few jobs whose cost may be lower than the least that is expected."""
+        for option in free:
+            told, tried = predictions[option.name], self._tried.get(f"{situation.type}|{option.name}", 0)
+            lowest = self._experiences.cost(told.low, told.bytes, told.joules)
+            if max(told.seen, tried) < self._options.trials and self._cost(told) > least and lowest < least:
+                return option
+        return None
 
     def _unknown(self, situation: Situation, predictions: Mapping[str, Prediction]) -> Option | None:
         """Give the first option of unknown archetypes that is to be tried, and has no trouble."""
