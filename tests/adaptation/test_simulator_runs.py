@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynamos.adaptation.simulator.costs import MEASURED
+from dynamos.adaptation.simulator.minds import Plain
 from dynamos.adaptation.simulator.scenes import (
     ARCHETYPES,
     AT_DATA,
@@ -21,7 +22,7 @@ from dynamos.adaptation.simulator.scenes import (
     Terms,
     invented,
 )
-from dynamos.adaptation.simulator.simulations import Simulation, Unlearned, simulate
+from dynamos.adaptation.simulator.simulations import Simulation, simulate
 from dynamos.adaptation.simulator.sites import Sites, slower, without
 from dynamos.adaptation.simulator.traces import Ask, drawn, in_order
 from dynamos.kit.errors import BadInput, Broken
@@ -30,7 +31,7 @@ from dynamos.model.datasets import DataSet
 from dynamos.model.request_types import RequestType
 from dynamos.model.requests import Request, User
 from dynamos.planning.landscapes import Landscape
-from dynamos.planning.planners import Pick
+from dynamos.planning.planners import Pick, Weights
 from dynamos.planning.plans import plan
 from dynamos.policy.builtin import BuiltIn
 from dynamos.services import catalogue
@@ -146,12 +147,12 @@ def test_the_load_that_is_known_is_that_of_the_last_heartbeat():
     name = sites.names[0]
     capacity = sites.servers[0].places
     sites.begin(0, 5.2, 1)
-    assert sites.known_load(name, 5.3) == (0.0, pytest.approx(0.3))
-    assert sites.known_load(name, 6.1) == (1 / capacity, pytest.approx(0.1))
+    assert sites.known(name, 5.3) == (0, capacity, pytest.approx(0.3))
+    assert sites.known(name, 6.1) == (1, capacity, pytest.approx(0.1))
     sites.begin(0, 6.2, 1)
     sites.begin(0, 6.4, 1)
-    assert sites.known_load(name, 6.9)[0] == 1 / capacity
-    assert sites.known_load(name, 7.0)[0] == 3 / capacity
+    assert sites.known(name, 6.9)[0] == 1
+    assert sites.known(name, 7.0)[0] == 3
 
 
 def test_regret_is_nothing_where_there_is_no_choice_and_something_where_the_worse_one_is_picked():
@@ -166,7 +167,7 @@ def test_regret_is_nothing_where_there_is_no_choice_and_something_where_the_wors
     only = Scene({"a": Party("a", terms=Terms((AT_DATA,)))})
     assert run(only, rate=5.0).regret.largest == 0.0
     some = invented(10)
-    assert run(some, make=lambda *_: Unlearned(Worst())).regret.mean > run(some).regret.mean
+    assert run(some, make=lambda *_: Plain(Worst())).regret.mean > run(some).regret.mean
 
 
 def test_what_a_planner_picks_beyond_the_options_ends_the_simulation():
@@ -177,7 +178,7 @@ def test_what_a_planner_picks_beyond_the_options_ends_the_simulation():
             return Pick(dict.fromkeys(question.choices, THROUGH), dict.fromkeys(question.choices, "moon"))
 
     with pytest.raises(Broken, match="not permitted"):
-        run(invented(4), make=lambda *_: Unlearned(Wrong()))
+        run(invented(4), make=lambda *_: Plain(Wrong()))
 
 
 def test_traces_are_in_order():
@@ -207,12 +208,12 @@ def test_options_and_picks_are_those_of_policy_and_planning(gone, unites):
         name = "watching"
 
         def pick(self, question):
-            picked.append((dict(question.choices), Unlearned().planner.pick(question)))
+            picked.append((dict(question.choices), Weights().pick(question)))
             return picked[-1][1]
 
     for number, asked in enumerate([scene.providers[:1], scene.providers[2:4], scene.providers[3:6]]):
         picked.clear()
-        simulate(scene, [Ask(1.0, asked, unites=unites and len(asked) > 1)], make=lambda *_: Unlearned(Watching()))
+        simulate(scene, [Ask(1.0, asked, unites=unites and len(asked) > 1)], make=lambda *_: Plain(Watching()))
         request = Request(
             type=KIND, user=User(user_name="ann"), providers=asked, query="SELECT c FROM t",
             options={"aggregate": unites} if len(asked) > 1 else {},

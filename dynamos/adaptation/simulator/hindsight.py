@@ -13,6 +13,10 @@ from dynamos.planning.planners import Pick, Question, picks
 SOON = 10.0
 """Within how many seconds a pick that comes back is an oscillation."""
 MOST = 64
+REMEMBERED = 20_000
+
+_Way = frozenset[tuple[str, str, str]]
+_NONE: _Way = frozenset()
 
 
 class Hindsight:
@@ -52,25 +56,27 @@ class Hindsight:
 
 
 class Sway:
-    """Counts how often the pick for a provider changes, and how often it comes back soon.
+    """Counts how often the pick for the same providers changes, and how often it comes back soon.
 
-    Requests that have the rows moved anyway are looked at apart: they have other options.
+    Requests that have the rows moved anyway are looked at apart: they have other options. Of very many different sets
+    of providers, those that were asked first are forgotten.
     """
 
     def __init__(self) -> None:
-        self._last: dict[tuple[str, bool], tuple[str, str, float]] = {}
+        self._last: dict[tuple[frozenset[str], bool], tuple[_Way, _Way, float]] = {}
         self.switches = 0
         self.oscillations = 0
         self.ways: Counter[str] = Counter()
 
     def note(self, pick: Pick, at: float, *, moving: bool) -> None:
         """Take note of a pick."""
-        for provider, archetype in pick.archetypes.items():
-            way = f"{archetype}/{pick.compute[provider]}"
-            self.ways[archetype] += 1
-            last, before, since = self._last.setdefault((provider, moving), (way, "", at))
-            if way == last:
-                continue
+        self.ways.update(pick.archetypes.values())
+        way = frozenset((party, archetype, pick.compute[party]) for party, archetype in pick.archetypes.items())
+        asked = frozenset(pick.archetypes), moving
+        last, before, since = self._last.setdefault(asked, (way, _NONE, at))
+        if way != last:
             self.switches += 1
             self.oscillations += way == before and at - since < SOON
-            self._last[provider, moving] = way, last, at
+            self._last[asked] = way, last, at
+        if len(self._last) > REMEMBERED:
+            del self._last[next(iter(self._last))]

@@ -51,7 +51,7 @@ class Outcome:
     parties: Mapping[str, float] = field(default_factory=dict)
     picks: Mapping[str, int] = field(default_factory=dict)
     switches: int = 0
-    """How often a provider's pick was another than its last one."""
+    """How often a pick was another than the last one for the same providers."""
     oscillations: int = 0
     """How often it went back within seconds to the one that it had left."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Protocol
 
 from dynamos.adaptation.simulator.agendas import Agenda
 from dynamos.adaptation.simulator.costs import MEASURED, TRAFFIC, Costs, Traffic
 from dynamos.adaptation.simulator.hindsight import Hindsight, Sway
+from dynamos.adaptation.simulator.jobs import Job
+from dynamos.adaptation.simulator.minds import Make, plain
 from dynamos.adaptation.simulator.outcomes import Counts, Outcome
 from dynamos.adaptation.simulator.queues import Access, Server, carry
 from dynamos.adaptation.simulator.scenes import KIND, Change, Scene
@@ -18,59 +18,13 @@ from dynamos.adaptation.simulator.traces import Ask
 from dynamos.kit.errors import Broken
 from dynamos.knowledge.layouts import HEARTBEAT, PRESENCE_AGE
 from dynamos.model.requests import Request, User
-from dynamos.planning.planners import Pick, Planner, Question, Weights
+from dynamos.planning.planners import Question
 
 SAMPLES = 2_000
 """Of how many requests, at most, the regret is worked out."""
 _REQUEST = Request(type=KIND, user=User(user_name="simulated"), providers=("nobody",), query="")
 _BEATS = 20
 _TICK = 0.1
-
-
-class Mind(Protocol):
-    """A planner with what it has learned. `ended` is told of every request that was answered."""
-
-    @property
-    def planner(self) -> Planner: ...
-
-    def ended(self, job: Job, now: float) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Unlearned:
-    """A planner that learns nothing."""
-
-    planner: Planner = field(default_factory=Weights)
-
-    def ended(self, job: Job, now: float) -> None: ...
-
-
-Clock = Callable[[], float]
-Make = Callable[[Sites, Clock], Mind]
-"""Makes a planner, which may look at what the orchestrator knows of the sites, and at the time."""
-
-
-def weights(sites: Sites, clock: Clock) -> Mind:  # noqa: ARG001  it looks at nothing
-    """Plan by weights, as the orchestrator does by default."""
-    return Unlearned()
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """A request under way. `parts` is how many parties take part, `owed` how many reports are still to come."""
-
-    ask: Ask
-    question: Question | None = None
-    pick: Pick | None = None
-    began: float = 0.0
-    took: float = 0.0
-    parts: int = 0
-    owed: int = 0
-    failed: bool = False
-    missing: dict[int, int] = field(default_factory=dict)
-    """Of each party that computes for others, from how many its rows are still to come."""
-    worked: dict[int, float] = field(default_factory=dict)
-    """What each party's part took, from its begin to its end (s)."""
 
 
 Strand = tuple[Job, int, int]
@@ -85,7 +39,7 @@ class Simulation:
         scene: Scene,
         trace: Iterable[Ask],
         *,
-        make: Make = weights,
+        make: Make = plain,
         costs: Costs = MEASURED,
         traffic: Traffic = TRAFFIC,
         seed: int = 0,
@@ -96,7 +50,7 @@ class Simulation:
         self._scene = scene
         self._trace: Iterator[Ask] = iter(trace)
         self._costs, self._traffic, self._seed = costs, traffic, seed
-        self._mind = make(self.sites, lambda: self.agenda.now)
+        self._mind = make(self.sites)
         self._api, self._orchestrator, self._bus = Server(), Server(), Server()
         self._gateway = Access(scene.gateway, 0.0)
         self._running, self._open = 0, 0
@@ -105,7 +59,7 @@ class Simulation:
         self._sway = Sway()
         self._hindsight = Hindsight(self.sites, costs)
         self._every = max(1, expected // SAMPLES)
-        self._outcome = Outcome(self._mind.planner.name, seed, self._counts, 0.0, 0)
+        self._outcome = Outcome(self._mind.name, seed, self._counts, 0.0, 0)
         self._exhausted = False
         self._until = 0.0
         self._beats = 0.0
@@ -185,11 +139,11 @@ class Simulation:
             return
         request = _REQUEST.model_copy(update={"type": ask.kind, "providers": tuple(left)})
         question = Question(request, left, sites.landscape)
-        pick = self._mind.planner.pick(question)
+        pick = self._mind.pick(question, job, at)
         if not question.permits(pick):
-            raise Broken(f"the planner {self._mind.planner.name!r} picked what is not permitted", where=pick.name)
-        job.question, job.pick, job.began = question, pick, at
-        job.parts = len({*pick.compute, *pick.compute.values()})
+            raise Broken(f"the planner {self._mind.name!r} picked what is not permitted", where=pick.name)
+        job.take(pick)
+        self._mind.planned(job)
         self._sway.note(pick, at, moving=ask.unites)
         if self._counts.arrived % self._every == 0:
             self._outcome.regret.add(self._hindsight.regret(ask, question, pick, at))
@@ -198,24 +152,26 @@ class Simulation:
 
     def _admit(self, at: float, job: Job) -> None:
         """Let a job in, or have it wait for a place."""
-        job.took = at
+        job.queued = at
         if self._running < self._scene.running:
             self._start(at, job)
         elif len(self._waiting) < self._scene.waiting:
             self._waiting.append(job)
         else:
             self._counts.busy += 1
+            job.failed = True
+            self._mind.ended(job, at)
             self._end(at)
 
     def _start(self, at: float, job: Job) -> None:
         self._running += 1
-        self._outcome.queued.add(at - job.took)
-        self.agenda.put(self._orchestrator.serve(at, self._costs.grant * job.parts), self._granted, job)
+        self._outcome.queued.add(at - job.queued)
+        job.started = at
+        self.agenda.put(self._orchestrator.serve(at, self._costs.grant * len(job.parties)), self._granted, job)
 
     def _granted(self, at: float, job: Job) -> None:
         """Have every part start; each agent decides again."""
-        assert job.pick is not None
-        sites, parts, traffic = self.sites, job.parts, self._traffic
+        sites, parts, traffic = self.sites, len(job.parties), self._traffic
         self._counts.decisions += len(job.pick.compute)
         writes = traffic.taken * parts + traffic.recorded
         heard = self._use_bus(at, traffic.granted * parts + traffic.told, writes)
@@ -231,7 +187,6 @@ class Simulation:
     def _query(self, at: float, what: tuple[Job, int]) -> None:
         """Work on a provider's own rows: all of it, or what a third party needs of it."""
         job, party = what
-        assert job.pick is not None
         sites, ask, costs = self.sites, job.ask, self._costs
         name = sites.names[party]
         if not sites.online[party]:
@@ -241,18 +196,17 @@ class Simulation:
             work = costs.query.of(ask.rows) + costs.algorithm.of(ask.rows)
         else:
             work = costs.gather.of(ask.rows)
-        work *= ask.work * (1.0 + costs.crowd * (job.parts - 1))
+        work *= ask.work * (1.0 + costs.crowd * (len(job.parties) - 1))
         self._work(at, job, party, work, self._queried)
 
     def _work(self, at: float, job: Job, party: int, work: float, then: Callable[[float, Strand], None]) -> None:
         self.sites.begin(party, at, 1)
         end = self.sites.servers[party].serve(at, work)
-        job.worked[party] = job.worked.get(party, 0.0) + end - at
+        job.cpu += work
         self.agenda.put(end, then, (job, party, self.sites.life[party]))
 
     def _queried(self, at: float, strand: Strand) -> None:
         job, party, life = strand
-        assert job.pick is not None
         sites = self.sites
         sites.begin(party, at, -1)
         if life != sites.life[party]:
@@ -265,15 +219,16 @@ class Simulation:
             return
         size = job.ask.rows * self._costs.width
         self._counts.moved += size
+        job.moved += size
         computer = sites.number[place]
         end = carry(sites.ways[party], sites.ways[computer], at, size)
+        job.way = max(job.way, end - at)
         self.agenda.put(end, self._report, job)
         self.agenda.put(end, self._gathered, (job, computer))
 
     def _gathered(self, at: float, what: tuple[Job, int]) -> None:
         """One provider's rows are at the third party; with the last of them, it computes."""
         job, computer = what
-        assert job.pick is not None
         job.missing[computer] -= 1
         if job.missing[computer]:
             return
@@ -285,7 +240,6 @@ class Simulation:
 
     def _computed(self, at: float, strand: Strand) -> None:
         job, computer, life = strand
-        assert job.pick is not None
         self.sites.begin(computer, at, -1)
         if life != self.sites.life[computer]:
             self._fail(at, job)
@@ -301,7 +255,6 @@ class Simulation:
 
     def _lose(self, at: float, job: Job, party: int) -> None:
         """Take note that a provider's part is lost; who waits for its rows gets no more."""
-        assert job.pick is not None
         self._fail(at, job)
         name = self.sites.names[party]
         place = job.pick.compute[name]
@@ -328,15 +281,14 @@ class Simulation:
     def _conclude(self, at: float, job: Job) -> None:
         """Tell the requestor, and let the next one in."""
         self._running -= 1
+        self._mind.ended(job, at)
         if job.failed:
             self._counts.failed += 1
         else:
             size = job.ask.rows * len(job.ask.providers) * job.ask.kept * self._costs.width
             at_requestor = at + self._costs.answer.of(size)
-            job.took = at_requestor - job.ask.at
             self._counts.completed += 1
-            self._outcome.latency.add(job.took)
-            self._mind.ended(job, at)
+            self._outcome.latency.add(at_requestor - job.ask.at)
         if self._waiting:
             self._start(at, self._waiting.popleft())
         self._end(at)
@@ -356,7 +308,7 @@ def simulate(
     scene: Scene,
     trace: Iterable[Ask],
     *,
-    make: Make = weights,
+    make: Make = plain,
     costs: Costs = MEASURED,
     seed: int = 0,
     expected: int = 0,

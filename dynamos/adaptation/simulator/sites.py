@@ -43,13 +43,13 @@ class Sites:
             self._told[party], self._noted[party] = self.parts[party], beat
         self.parts[party] += change
 
-    def known_load(self, party: str, at: float) -> tuple[float, float]:
-        """Give the load that a party's last heartbeat told, in parts for each that it can work on at once, and how
-        many seconds ago that was."""
+    def known(self, party: str, at: float) -> tuple[int, int, float]:
+        """Give what a party's last heartbeat told: its parts, how many it can work on at once; and how many seconds ago
+        that was."""
         number = self.number[party]
         beat = self._beat(number, at)
         parts = self.parts[number] if beat > self._noted[number] else self._told[number]
-        return parts / self.servers[number].places, at - beat
+        return parts, self.servers[number].places, at - beat
 
     def choices(self, party: int, *, moving: bool) -> tuple[Choice, ...]:
         """Give what policy leaves a provider with who is there now, the lightest first; with `moving`, only what brings
