@@ -103,3 +103,12 @@ def test_streams_over_a_slow_way_are_compressed_and_arrive_as_they_were():
         assert sent == ["none", "zstd"]
         rows = [each["results"][0]["rows"] for each in answers]
         assert rows[0] == rows[1] > 0
+
+        log = "/api/v1/adaptation"
+        with it.client() as own, it.client("bob@example.org") as other:
+            it.wait("the log has both", lambda: len(own.get(f"{log}/decisions").json()) == 2)
+            newest = own.get(f"{log}/decisions", params={"limit": 1}).json()
+            assert [each["job"] for each in newest] == [answers[1]["id"]]
+            assert other.get(f"{log}/decisions").json() == []
+            assert other.get(f"{log}/decisions", params={"job": answers[0]["id"]}).status_code == 404
+            assert own.get(f"{log}/records").status_code == 403
