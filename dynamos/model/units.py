@@ -13,6 +13,12 @@ _FORM = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Zµ]*)\s*")
 _LARGEST = 1e18
 
 
+def _plain(number: float) -> str:
+    """Give a number as people write it, and `parse` reads it: without an exponent."""
+    text = f"{number:.15g}"
+    return f"{number:.24f}".rstrip("0").rstrip(".") if "e" in text else text
+
+
 class Quantity(float):
     """A number with a unit. Equal to its number in the base unit; written in the largest unit that is exact."""
 
@@ -43,11 +49,8 @@ class Quantity(float):
         for unit, factor in sorted(self.units.items(), key=lambda item: -item[1]):
             number = float(self) / factor
             if number >= 1 and abs(number - round(number, 3)) < 1e-9:  # noqa: PLR2004
-                return f"{round(number, 3):.15g}{unit}"
-        text = f"{float(self):.15g}"
-        if "e" in text:  # what people do not write, `parse` does not read
-            text = f"{float(self):.24f}".rstrip("0").rstrip(".")
-        return f"{text}{self.base}"
+                return f"{_plain(round(number, 3))}{unit}"
+        return f"{_plain(float(self))}{self.base}"
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
