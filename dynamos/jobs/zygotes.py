@@ -11,6 +11,7 @@ import importlib
 import json
 import logging
 import os
+import select
 import selectors
 import signal
 import socket
@@ -42,6 +43,8 @@ _BACKSTOP_SECONDS = 1.0
 _REHEARSAL_SECONDS = 10.0
 _REST_SECONDS = 1.0
 _LEAVING_SECONDS = 0.02
+_MOST_ORDERS = 128
+"""So many steps are heard of before they are begun: each has descriptors."""
 
 
 @dataclass(slots=True, eq=False)
@@ -71,6 +74,9 @@ class Zygote:
         self._leaving: list[Group] = []
         self._count = 0
         self._rest_until = 0.0
+        self._close_again = 0.0
+        self._asked = select.poll()
+        self._orders: dict[int, tuple[dict[str, Any], list[int]]] = {}
         self._selector = selectors.DefaultSelector()
 
     def prepare(self) -> tuple[str, ...]:
@@ -107,9 +113,10 @@ class Zygote:
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         self._selector.register(reading, selectors.EVENT_READ, "children")
         self._selector.register(self._wire, selectors.EVENT_READ, "agent")
+        self._asked.register(self._wire, select.POLLIN)
         while True:
             events = self._selector.select(self._patience())
-            for key, event in events:
+            for key, event in sorted(events, key=lambda each: each[0].data != "agent"):
                 if key.data == "agent":
                     if event & selectors.EVENT_WRITE:
                         self._flush()
@@ -119,11 +126,18 @@ class Zygote:
                     os.read(reading, 4096)
                 else:
                     self._hear(key.data)
+            self._begin()
             _reap()
             self._end_late()
-            self._leaving = [group for group in self._leaving if not group.close()]
-            if not events and self._wants_spare():
+            self._close_groups()
+            if not events and not self._orders and self._wants_spare():
                 self._make_spare()
+
+    def _close_groups(self) -> None:
+        """Remove groups that the kernel may be done with; not each time that something happens, if there are many."""
+        if self._leaving and (now := time.monotonic()) >= self._close_again:
+            self._leaving = [group for group in self._leaving if not group.close()]
+            self._close_again = now + _LEAVING_SECONDS + (time.monotonic() - now)
 
     def _wants_spare(self) -> bool:
         return len(self._spare) < self._settings.spare and time.monotonic() >= self._rest_until
@@ -140,8 +154,8 @@ class Zygote:
         self._rest_until = time.monotonic() + _REST_SECONDS
 
     def _patience(self) -> float | None:
-        if not self._busy and self._wants_spare():
-            return 0.0  # nobody waits for us
+        if self._orders or (not self._busy and self._wants_spare()):
+            return 0.0
         if self._leaving:
             return _LEAVING_SECONDS
         if len(self._spare) < self._settings.spare:
@@ -152,15 +166,25 @@ class Zygote:
     # what the agent asks for
 
     def _obey(self) -> bool:
-        received = wires.receive(self._wire)
-        if received is None:
-            return False
-        message, streams = received
-        if "kill" in message:
-            self._kill(message["kill"])
-        else:
-            self._run(message["step"], message["run"], streams)
-        return True
+        """Hear what the agent asks for. What is to be stopped is stopped before anything else is begun or worked on:
+        there may be hundreds of both. False: the agent is gone."""
+        while True:
+            received = wires.receive(self._wire)
+            if received is None:
+                return False
+            message, streams = received
+            if "kill" in message:
+                self._kill(message["kill"])
+            else:
+                self._orders[message["step"]] = message["run"], streams
+            if len(self._orders) >= _MOST_ORDERS or not self._asked.poll(0):
+                return True
+
+    def _begin(self) -> None:
+        """Begin the oldest step that is asked for."""
+        if self._orders:
+            step = next(iter(self._orders))
+            self._run(step, *self._orders.pop(step))
 
     def _run(self, step: int, run: dict[str, Any], streams: list[int]) -> None:
         spec = StepSpec.from_json(run)
@@ -182,7 +206,11 @@ class Zygote:
             wires.close_all(streams)
 
     def _kill(self, step: int) -> None:
-        if (kept := self._busy.get(step)) is not None:
+        if (order := self._orders.pop(step, None)) is not None:  # not begun, and never will be
+            wires.close_all(order[1])
+            now = time.monotonic()
+            self._tell(step, StepReport(why="killed", running=now, ended=now))
+        elif (kept := self._busy.get(step)) is not None:
             with suppress(OSError):
                 wires.send(kept.wire, {"kill": True})
 
