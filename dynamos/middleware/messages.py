@@ -148,6 +148,12 @@ class EndPart(Value):
     reason: str
 
 
+class EndParts(Value):
+    """`agent.<PARTY>.ends`, orchestrator -> agent: stop many jobs' parts now. Answer: empty, then a report of each."""
+
+    ends: tuple[EndPart, ...]
+
+
 class Load(Value):
     """How busy a party is: parts that run and how many it can have at once, the share of its machine's processor time
     that its agent and its services take, the bytes of memory that they have, and the share of its machine's memory

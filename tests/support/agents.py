@@ -18,7 +18,7 @@ from dynamos.knowledge.presence import Announcement, Presences, announce
 from dynamos.middleware.configs import OrchestratorConfig
 from dynamos.middleware.identity import grants
 from dynamos.middleware.identity.requestors import Requestors
-from dynamos.middleware.messages import EndPart, Presence, Started, StartPart, Submit
+from dynamos.middleware.messages import EndPart, EndParts, Presence, Started, StartPart, Submit
 from dynamos.middleware.orchestrator.curators import Curator
 from dynamos.middleware.orchestrator.jobbooks import JobBook
 from dynamos.middleware.orchestrator.orchestrators import Orchestrator
@@ -64,6 +64,7 @@ class ScriptedAgent:
     async def listen(self) -> None:
         await self.kb.bus.listen(f"agent.{self.party}.start", self._start)
         await self.kb.bus.listen(f"agent.{self.party}.end", self._end)
+        await self.kb.bus.listen(f"agent.{self.party}.ends", self._end_all)
 
     async def _start(self, _: str, message: dict[str, Any]) -> dict[str, Any]:
         await self.hears_starts.wait()
@@ -85,6 +86,11 @@ class ScriptedAgent:
         self.ended.append(EndPart.model_validate(message))
         self.outcome, self.error = State.CANCELLED, {"code": self.ended[-1].code, "message": self.ended[-1].reason}
         self.release.set()
+        return {}
+
+    async def _end_all(self, subject: str, message: dict[str, Any]) -> dict[str, Any]:
+        for each in EndParts.model_validate(message).ends:
+            await self._end(subject, each.as_json())
         return {}
 
     async def tell(self, job: str, state: State, error: dict[str, Any] | None = None) -> None:

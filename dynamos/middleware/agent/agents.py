@@ -28,7 +28,7 @@ from dynamos.middleware.agent.ways import Ways
 from dynamos.middleware.configs import AgentConfig
 from dynamos.middleware.identity import vouchers
 from dynamos.middleware.identity.requestors import Requestors
-from dynamos.middleware.messages import Change, EndPart, Started, StartPart
+from dynamos.middleware.messages import Change, EndPart, EndParts, Started, StartPart
 from dynamos.middleware.views import SharedView, Work
 from dynamos.model.jobs import PartReport, Usage
 from dynamos.model.services import Limits, Service
@@ -159,6 +159,10 @@ class Agent:
             self._ended.popitem(last=False)
         if (run := self._runs.get(message.job)) is not None:
             await run.kill(_reason(message))
+
+    async def end_all(self, message: EndParts) -> None:
+        """Stop many jobs' parts."""
+        await asyncio.gather(*(self.end(each) for each in message.ends))
 
     async def change_agreement(self, message: Change) -> dict[str, object]:
         """Write the party's agreement for one of its admins."""

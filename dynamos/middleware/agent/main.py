@@ -36,7 +36,7 @@ from dynamos.middleware.agent.ways import FreshWays, OneWay, StandingWay, Ways
 from dynamos.middleware.configs import AgentConfig
 from dynamos.middleware.identity.requestors import Requestors
 from dynamos.middleware.identity.spent import SpentGrants
-from dynamos.middleware.messages import Change, EndPart, Presence, StartPart
+from dynamos.middleware.messages import Change, EndPart, EndParts, Presence, StartPart
 from dynamos.middleware.network.desks import Customer
 from dynamos.middleware.views import SharedView, background, catalogue_of
 from dynamos.policy.builtin import BuiltIn
@@ -183,11 +183,16 @@ async def _listen(agent: Agent, kb: KnowledgeBase, party: str) -> None:
         await agent.end(EndPart.model_validate(message))
         return {}
 
+    async def end_all(_: str, message: dict[str, object]) -> dict[str, object]:
+        await agent.end_all(EndParts.model_validate(message))
+        return {}
+
     async def change(_: str, message: dict[str, object]) -> dict[str, object]:
         return await agent.change_agreement(Change.model_validate(message))
 
     await kb.bus.listen(f"agent.{party}.start", start)
     await kb.bus.listen(f"agent.{party}.end", end)
+    await kb.bus.listen(f"agent.{party}.ends", end_all)
     await kb.bus.listen(f"agent.{party}.agreement", change)
 
 

@@ -26,6 +26,8 @@ from dynamos.planning.reviews import review
 log = logging.getLogger(__name__)
 CATCH_UP_SECONDS = 2.0
 """How long an agreement may be on its way here, of which its party has told already."""
+AT_ONCE = 100
+"""So many jobs are judged, and stopped with one message to each party, before others are."""
 OF_POLICY = (REVOKED, "other-chain", "other-query")
 
 
@@ -46,7 +48,7 @@ class Enforcer:
         self,
         jobs: Callable[[], Iterable[LiveJob]],
         thought: Deliberation,
-        stop: Callable[[Breach], Awaitable[None]],
+        stop: Callable[[Sequence[Breach]], Awaitable[None]],
     ) -> None:
         self._jobs = jobs
         self._thought = thought
@@ -64,17 +66,12 @@ class Enforcer:
         When this returns, nothing of these jobs counts any more; that they really stop is not waited for: who does not
         answer must not keep another change from being enforced.
         """
-        wanted, outlook, found = frozenset(parties), self._thought.outlook(), list[str]()
-        for live in self._jobs():
-            breaches = list(self._breaches(live, wanted, outlook))
-            for breach in breaches:
-                live.revoke(breach.parties, breach.error)
-                self._begin(breach)
-            if breaches:
-                found.append(live.record.id)
-                await asyncio.sleep(0)  # the first is stopped before the last is judged
-        if found:
-            log.info("jobs.revoked jobs=%s", " ".join(found))
+        wanted, jobs = frozenset(parties), list(self._jobs())
+        for start in range(0, len(jobs), AT_ONCE):
+            outlook = self._thought.outlook()
+            found = [each for live in jobs[start : start + AT_ONCE] for each in self._breaches(live, wanted, outlook)]
+            self._begin(found)
+            await asyncio.sleep(0)  # the first are stopped before the last are judged
 
     async def settle(self, live: LiveJob, reports: Sequence[PartReport]) -> None:
         """Judge what parties have refused or stopped by their own agreements, of which they hear before we do."""
@@ -90,8 +87,7 @@ class Enforcer:
             reasons = _review(live, {report.party}, outlook).get(report.party, ())
             told = [reason.as_json() for reason in reasons] or list(error.get("reasons") or ())
             breach = Breach(live, _group(live, report.party), self._error(live, report.party, told, outlook))
-            live.revoke(breach.parties, breach.error)
-            self._begin(breach)
+            self._begin([breach])
 
     def _breaches(self, live: LiveJob, parties: frozenset[str], outlook: Outlook) -> Iterator[Breach]:
         """Give what has to stop of a job. One that has not started is planned again by itself, if that is possible."""
@@ -130,16 +126,22 @@ class Enforcer:
         message = f"{party} no longer permits this job{because}"
         return Refused(message, where=party, hint=hint, code=REVOKED, reasons=list(reasons), again=plan is not None)
 
-    def _begin(self, breach: Breach) -> None:
-        task = asyncio.create_task(self._end(breach), name=f"revoke {breach.live.record.id}")
+    def _begin(self, breaches: Sequence[Breach]) -> None:
+        """From now on nothing of these jobs counts; have them stopped."""
+        if not breaches:
+            return
+        for breach in breaches:
+            breach.live.revoke(breach.parties, breach.error)
+        log.info("jobs.revoked jobs=%s", " ".join(breach.live.record.id for breach in breaches))
+        task = asyncio.create_task(self._end(breaches), name="revoke")
         self._stops.add(task)
         task.add_done_callback(self._stops.discard)
 
-    async def _end(self, breach: Breach) -> None:
+    async def _end(self, breaches: Sequence[Breach]) -> None:
         try:
-            await self._stop(breach)
+            await self._stop(breaches)
         except Exception:
-            log.exception("revoke.broken job=%s", breach.live.record.id)
+            log.exception("revoke.broken jobs=%d", len(breaches))
 
 
 def _review(live: LiveJob, parties: Iterable[str], outlook: Outlook) -> Mapping[str, tuple[Reason, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from dynamos.knowledge.bases import KnowledgeBase
 from dynamos.knowledge.buses import Unheard
 from dynamos.middleware import telemetry
 from dynamos.middleware.identity import grants
-from dynamos.middleware.messages import EndPart, StartPart
+from dynamos.middleware.messages import EndPart, EndParts, StartPart
 from dynamos.middleware.network.meetings import Meeting
 from dynamos.middleware.orchestrator.livejobs import LiveJob, is_consequence
 from dynamos.model.jobs import Grant, PartReport, State
@@ -34,6 +34,7 @@ AGAIN_SECONDS = 3.0
 CAUSE_SECONDS = 1.0
 """How long the others of a group go on where a part tells only what another's failure did to it: one of them is about
 to tell the cause, and who is ended first cannot."""
+END_SECONDS = 5.0
 SPENT = "grant-spent"
 
 
@@ -141,7 +142,7 @@ class Execution:
     async def _end_part(self, party: str, code: str, reason: str) -> None:
         message = EndPart(job=self._live.record.id, code=code, reason=reason).as_json()
         try:
-            await self._kb.bus.request(f"agent.{party}.end", message, within=5.0)
+            await self._kb.bus.request(f"agent.{party}.end", message, within=END_SECONDS)
         except (Unavailable, TimedOut, NotFound) as error:
             log.warning("end.unheard job=%s party=%s error=%s", self._live.record.id, party, error)
             self._live.end_part(party, State.LOST, Cancelled(f"{party} is away", code="lost"))
@@ -150,6 +151,19 @@ class Execution:
         for party in parties:
             error = TimedOut(f"{party} did not report by the deadline", where=party, code="lost")
             self._live.end_part(party, State.LOST, error)
+
+
+async def end_many(
+    kb: KnowledgeBase, party: str, lives: Sequence[LiveJob], reasons: Sequence[str], *, code: str
+) -> None:
+    """End the parts of many jobs at one party with one message. Those of a party that does not answer are lost."""
+    ends = [EndPart(job=live.record.id, code=code, reason=why) for live, why in zip(lives, reasons, strict=True)]
+    try:
+        await kb.bus.request(f"agent.{party}.ends", EndParts(ends=tuple(ends)).as_json(), within=END_SECONDS)
+    except (Unavailable, TimedOut, NotFound) as error:
+        log.warning("ends.unheard jobs=%d party=%s error=%s", len(lives), party, error)
+        for live in lives:
+            live.end_part(party, State.LOST, Cancelled(f"{party} is away", code="lost"))
 
 
 def seconds_left(deadline: datetime | None, now: datetime) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 
 from opentelemetry import trace
@@ -22,7 +23,7 @@ from dynamos.middleware.orchestrator.admissions import Admission
 from dynamos.middleware.orchestrator.advisers import Adviser, ByWeights
 from dynamos.middleware.orchestrator.deliberations import Deliberation, refusal
 from dynamos.middleware.orchestrator.enforcement import Breach, Enforcer
-from dynamos.middleware.orchestrator.executions import Execution, seconds_left
+from dynamos.middleware.orchestrator.executions import Execution, end_many, seconds_left
 from dynamos.middleware.orchestrator.jobbooks import JobBook
 from dynamos.middleware.orchestrator.livejobs import LiveJob, components
 from dynamos.middleware.orchestrator.overviews import Overview
@@ -263,17 +264,21 @@ class Orchestrator:
         self._adviser.planned(live.record)
         return plan != before
 
-    async def _revoke(self, breach: Breach) -> None:
-        """Stop the parts that an agreement no longer permits, and tell why. The job has taken note of it already."""
-        live = breach.live
-        if live.record.state == State.SUBMITTED and live.task is not None:
-            live.task.cancel()
-            await self._thought.note_revoked(live.record, breach.error)
-            return
-        if set(live.plan.parties) - set(live.revoked):
-            await self._publish(live, "part")  # who keeps results lets go of these, while the others still run
-        await self._execution(live, Announced({})).stop(REVOKED, breach.error.message, breach.parties)
-        await self._thought.note_revoked(live.record, breach.error)
+    async def _revoke(self, breaches: Sequence[Breach]) -> None:
+        """Stop parts that an agreement no longer permits, and tell why. Their jobs have taken note of it already."""
+        ends: dict[str, list[tuple[LiveJob, str]]] = {}
+        for breach in breaches:
+            if breach.live.record.state == State.SUBMITTED and breach.live.task is not None:
+                breach.live.task.cancel()
+                continue
+            for party in breach.parties:
+                ends.setdefault(party, []).append((breach.live, breach.error.message))
+        await asyncio.gather(
+            *(end_many(self._kb, party, *zip(*found, strict=True), code=REVOKED) for party, found in ends.items()),
+            *(self._publish(breach.live, "part") for breach in breaches if _goes_on(breach.live)),
+        )
+        for breach in breaches:
+            await self._thought.note_revoked(breach.live.record, breach.error)
 
     def _note_instances(self, live: LiveJob) -> None:
         """Remember which life of each agent is to run its part: another one knows nothing of it."""
@@ -302,3 +307,8 @@ class Orchestrator:
     def _time(live: LiveJob, **seconds: float) -> None:
         timings = {**live.record.timings, **{name: value * 1e3 for name, value in seconds.items()}}
         live.record = live.record.model_copy(update={"timings": timings})
+
+
+def _goes_on(live: LiveJob) -> bool:
+    """Tell whether others of the job still run: who keeps results lets go of those of the revoked ones at once."""
+    return live.record.state == State.RUNNING and not set(live.plan.parties) <= set(live.revoked)
