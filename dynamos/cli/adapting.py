@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dynamos.cli import targets
+from dynamos.cli import simulating, targets
 from dynamos.cli.shows import Format
 from dynamos.cli.targets import ApiOption, StateOption, TestbedOption, UserOption
 from dynamos.kit.errors import BadInput, Conflict, NotFound
@@ -31,6 +31,9 @@ adapt = typer.Typer(help="See what adaptation has decided and why, and try other
 
 def add(app: typer.Typer) -> None:
     app.add_typer(adapt, name="adapt")
+
+
+adapt.command("simulate")(simulating.simulate)
 
 
 @adapt.command("log")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynamos.adaptation.simulator.costs import MEASURED
+from dynamos.adaptation.simulator.costs import FREE, MEASURED, Line
 from dynamos.adaptation.simulator.minds import Plain
 from dynamos.adaptation.simulator.scenes import (
     ARCHETYPES,
@@ -84,7 +84,7 @@ def test_more_capacity_makes_nobody_wait_longer_where_nothing_moves():
     def latency(capacity):
         party = Party("only", capacity, delay=0.0, terms=Terms((AT_DATA,)))
         scene = Scene({"only": party}, running=10_000)
-        return run(scene, 2000, 40.0).latency.mean
+        return run(scene, 2000, 20.0, costs=FREE.with_(query=Line(0.045))).latency.mean
 
     latencies = [latency(capacity) for capacity in (1, 2, 4, 8)]
     assert latencies == sorted(latencies, reverse=True)

@@ -35,23 +35,25 @@ class Hindsight:
     def _takes(self, ask: Ask, pick: Pick, at: float) -> float:
         """Give until when a request's work and transfers would take, as all queues are."""
         sites, costs = self._sites, self._costs
-        end, rows, there = at, dict[int, int](), dict[int, float]()
+        end, rows = at, dict[int, int]()
+        there, beside = dict[int, float](), dict[int, float]()
+        slower = ask.work * (1.0 + costs.crowd * (len({*pick.compute, *pick.compute.values()}) - 1))
         for provider, computer in pick.compute.items():
             party, place = sites.number[provider], sites.number[computer]
             begin = at + sites.ways[party].delay + costs.start
             if place == party:
-                work = (costs.query.of(ask.rows) + costs.algorithm.of(ask.rows)) * ask.work
-                end = max(end, sites.servers[party].would(begin, work))
+                end = max(end, sites.servers[party].would(begin, costs.query.of(ask.rows) * slower))
                 continue
-            done = sites.servers[party].would(begin, costs.gather.of(ask.rows) * ask.work)
+            done = sites.servers[party].would(begin, costs.gather.of(ask.rows) * slower)
             size = ask.rows * costs.width
             came = would_carry(sites.ways[party], sites.ways[place], done, size)
-            before = there.get(place, 0.0)
-            there[place] = max(came, before + size / sites.ways[place].rate)
+            there[place] = max(came, there.get(place, 0.0) + size / sites.ways[place].rate)
+            beside[place] = beside.get(place, 0.0) + costs.beside.of(ask.rows) * slower
             rows[place] = rows.get(place, 0) + ask.rows
         for place, came in there.items():
-            work = costs.algorithm.of(rows[place]) * ask.work
-            end = max(end, sites.servers[place].would(came, work))
+            server, work = sites.servers[place], costs.algorithm.of(rows[place]) * ask.work
+            worked = server.would(at, beside[place] + work)
+            end = max(end, came + work / server.speed, worked)
         return end
 
 

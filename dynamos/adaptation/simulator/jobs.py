@@ -24,6 +24,8 @@ class Job:
     failed: bool = False
     missing: dict[int, int] = field(default_factory=dict)
     """Of each party that computes for others, by number: how many providers' rows are still to come."""
+    ready: dict[int, float] = field(default_factory=dict)
+    """Until when each of these works on rows while they come."""
     cpu: float = 0.0
     """Seconds of work, at all parties."""
     moved: float = 0.0

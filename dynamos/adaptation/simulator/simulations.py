@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 from dynamos.adaptation.simulator.agendas import Agenda
-from dynamos.adaptation.simulator.costs import MEASURED, TRAFFIC, Costs, Traffic
+from dynamos.adaptation.simulator.costs import BUS_CORES, MEASURED, TRAFFIC, Costs, Traffic
 from dynamos.adaptation.simulator.hindsight import Hindsight, Sway
 from dynamos.adaptation.simulator.jobs import Job
 from dynamos.adaptation.simulator.minds import Make, plain
@@ -44,6 +44,7 @@ class Simulation:
         traffic: Traffic = TRAFFIC,
         seed: int = 0,
         expected: int = 0,
+        told: Callable[[Ask, float], None] | None = None,
     ) -> None:
         self.sites = Sites(scene)
         self.agenda = Agenda()
@@ -51,7 +52,7 @@ class Simulation:
         self._trace: Iterator[Ask] = iter(trace)
         self._costs, self._traffic, self._seed = costs, traffic, seed
         self._mind = make(self.sites)
-        self._api, self._orchestrator, self._bus = Server(), Server(), Server()
+        self._api, self._orchestrator, self._bus = Server(), Server(), Server(BUS_CORES)
         self._gateway = Access(scene.gateway, 0.0)
         self._running, self._open = 0, 0
         self._waiting: deque[Job] = deque()
@@ -60,6 +61,7 @@ class Simulation:
         self._hindsight = Hindsight(self.sites, costs)
         self._every = max(1, expected // SAMPLES)
         self._outcome = Outcome(self._mind.name, seed, self._counts, 0.0, 0)
+        self._told = told
         self._exhausted = False
         self._until = 0.0
         self._beats = 0.0
@@ -69,7 +71,7 @@ class Simulation:
         for change in self._scene.changes:
             self.agenda.put(change.at, self._change, change)
         self._next()
-        if self._costs.heard or self._costs.write:
+        if self._costs.heard.base or self._costs.write:
             self.agenda.put(0.0, self._beat)
         self.agenda.run()
         outcome, until = self._outcome, self._until
@@ -95,7 +97,7 @@ class Simulation:
         self.sites.apply(change)
 
     def _beat(self, at: float, _: object) -> None:
-        """Renew presences, some at once: the bus writes each, and the orchestrator hears it."""
+        """Renew presences, some at once: the bus writes each, and the orchestrator and the API hear it."""
         if self._exhausted and not self._open:
             return
         there = len(self.sites.landscape.online)
@@ -105,7 +107,9 @@ class Simulation:
         self._beats -= beats
         self._counts.heartbeats += beats
         self._use_bus(at, 2 * beats, beats)
-        self._orchestrator.serve(at, beats * self._costs.heard)
+        heard = beats * self._costs.heard.of(there)
+        self._orchestrator.serve(at, heard)
+        self._api.serve(at, heard)
         self.agenda.put(at + tick, self._beat)
 
     # The way of a request
@@ -179,7 +183,9 @@ class Simulation:
             party = sites.number[provider]
             if place != provider:
                 computer = sites.number[place]
-                job.owed += computer not in job.missing
+                if computer not in job.missing:
+                    job.owed += 1
+                    sites.begin(computer, at, 1)
                 job.missing[computer] = job.missing.get(computer, 0) + 1
             job.owed += 1
             self.agenda.put(heard + sites.ways[party].delay + self._costs.start, self._query, (job, party))
@@ -192,15 +198,16 @@ class Simulation:
         if not sites.online[party]:
             self._lose(at, job, party)
             return
-        if job.pick.compute[name] == name:
-            work = costs.query.of(ask.rows) + costs.algorithm.of(ask.rows)
-        else:
-            work = costs.gather.of(ask.rows)
-        work *= ask.work * (1.0 + costs.crowd * (len(job.parties) - 1))
-        self._work(at, job, party, work, self._queried)
+        place, slower = job.pick.compute[name], ask.work * (1.0 + costs.crowd * (len(job.parties) - 1))
+        line = costs.query if place == name else costs.gather
+        if place != name and costs.beside.base:
+            computer, beside = sites.number[place], costs.beside.of(ask.rows) * slower
+            job.cpu += beside
+            job.ready[computer] = max(job.ready.get(computer, 0.0), sites.servers[computer].serve(at, beside))
+        sites.begin(party, at, 1)
+        self._work(at, job, party, line.of(ask.rows) * slower, self._queried)
 
     def _work(self, at: float, job: Job, party: int, work: float, then: Callable[[float, Strand], None]) -> None:
-        self.sites.begin(party, at, 1)
         end = self.sites.servers[party].serve(at, work)
         job.cpu += work
         self.agenda.put(end, then, (job, party, self.sites.life[party]))
@@ -232,7 +239,12 @@ class Simulation:
         job.missing[computer] -= 1
         if job.missing[computer]:
             return
+        self.agenda.put(max(at, job.ready.get(computer, 0.0)), self._compute, (job, computer))
+
+    def _compute(self, at: float, what: tuple[Job, int]) -> None:
+        job, computer = what
         if job.failed or not self.sites.online[computer]:
+            self.sites.begin(computer, at, -1)
             self._fail(at, job)
             return
         rows = job.ask.rows * sum(place == self.sites.names[computer] for place in job.pick.compute.values())
@@ -286,9 +298,11 @@ class Simulation:
             self._counts.failed += 1
         else:
             size = job.ask.rows * len(job.ask.providers) * job.ask.kept * self._costs.width
-            at_requestor = at + self._costs.answer.of(size)
+            at_requestor = self._api.serve(at, self._costs.answer.of(size))
             self._counts.completed += 1
             self._outcome.latency.add(at_requestor - job.ask.at)
+            if self._told is not None:
+                self._told(job.ask, at_requestor - job.ask.at)
         if self._waiting:
             self._start(at, self._waiting.popleft())
         self._end(at)
@@ -312,6 +326,8 @@ def simulate(
     costs: Costs = MEASURED,
     seed: int = 0,
     expected: int = 0,
+    told: Callable[[Ask, float], None] | None = None,
 ) -> Outcome:
-    """Run a trace through a scene. `expected` is about how many requests there are: it bounds how many are sampled."""
-    return Simulation(scene, trace, make=make, costs=costs, seed=seed, expected=expected).run()
+    """Run a trace through a scene. `expected` is about how many requests there are: it bounds how many are sampled for
+    regret. `told` hears of each answer, and how many seconds it took."""
+    return Simulation(scene, trace, make=make, costs=costs, seed=seed, expected=expected, told=told).run()
