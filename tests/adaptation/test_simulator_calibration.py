@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import random
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from dynamos.adaptation.simulator import recordings
@@ -14,6 +11,7 @@ from dynamos.adaptation.simulator.calibration import Recorded, calibrate, fit, l
 from dynamos.adaptation.simulator.costs import MEASURED, Line
 from dynamos.adaptation.simulator.scenes import AT_DATA, THROUGH
 from dynamos.kit.errors import BadInput, NotFound
+from support.recordings import run_folder
 
 TRUE = {
     "query": Line(0.05, 2e-6),
@@ -122,26 +120,6 @@ def test_the_recording_that_comes_with_it_is_predicted_about_as_well_as_by_its_o
     calibration = calibrate(recordings.ours())
     assert calibration.predicted >= 40
     assert calibration.error < 1.2 * calibration.noise + 5
-
-
-def run_folder(folder, *, cells, traced=True):
-    """Write the tables of a run with one request in each trial."""
-    trials, requests, stages = [], [], []
-    for number, cell in enumerate(cells, 1):
-        base = {"trial": number, "request": 0}
-        trials.append({"trial": number, "warmup": number == 1, "status": "done", **cell})
-        requests.append({**base, "error": None, "bytes": 1000, "seconds": 0.3})
-        units = ["north", "third"] if cell["archetype"] == THROUGH else ["north"]
-        stages.append({**base, "name": "POST", "unit": "api", "start": 0.0, "seconds": 0.29, "depth": 0})
-        for unit in units if traced else ():
-            later = 0.01 * (unit == "third")
-            stages.append({**base, "name": "agent.start", "unit": unit, "start": 0.02, "seconds": 0.005, "depth": 0})
-            stages.append({**base, "name": "part", "unit": unit, "start": 0.03, "seconds": 0.2 + later, "depth": 0})
-        stages.append({**base, "name": "sql-query", "unit": "north", "start": 0.04, "seconds": 0.1, "depth": 1})
-    for name, rows in (("trials", trials), ("requests", requests), ("stages", stages)):
-        pq.write_table(pa.Table.from_pylist(rows), folder / f"{name}.parquet")
-    plan = {"trials": [{"cell": cell} for cell in cells]}
-    (folder / "run.json").write_text(json.dumps({"plan": plan}))
 
 
 def test_a_run_is_read_from_its_tables(tmp_path):

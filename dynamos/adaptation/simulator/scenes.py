@@ -58,12 +58,12 @@ class Change:
 @dataclass(frozen=True, slots=True)
 class Scene:
     """A simulated marketplace, and what happens to it. `running` is how many jobs run at once, `waiting` how many may
-    wait for that."""
+    wait for that; the API turns away what is more."""
 
     parties: Mapping[str, Party]
     changes: tuple[Change, ...] = ()
     running: int = 1_000
-    waiting: int = 100_000
+    waiting: int = 1_000
     gateway: float = 10_000 * MBIT
     landscape: Landscape = field(init=False)
 

@@ -23,6 +23,8 @@ from dynamos.planning.planners import Question
 SAMPLES = 2_000
 """Of how many requests, at most, the regret is worked out."""
 _REQUEST = Request(type=KIND, user=User(user_name="simulated"), providers=("nobody",), query="")
+SPARE_REQUESTS = 256
+"""How many requests the API holds beside those that run or wait, as the real one does."""
 _BEATS = 20
 _TICK = 0.1
 
@@ -55,6 +57,7 @@ class Simulation:
         self._api, self._orchestrator, self._bus = Server(), Server(), Server(BUS_CORES)
         self._gateway = Access(scene.gateway, 0.0)
         self._running, self._open = 0, 0
+        self._most = scene.running + scene.waiting + SPARE_REQUESTS
         self._waiting: deque[Job] = deque()
         self._counts = Counts()
         self._sway = Sway()
@@ -117,6 +120,10 @@ class Simulation:
     def _arrive(self, at: float, ask: Ask) -> None:
         self._counts.arrived += 1
         self._next()
+        if self._open > self._most:
+            self._counts.busy += 1
+            self._end(at)
+            return
         self.agenda.put(self._api.serve(at, self._costs.api), self._submit, Job(ask))
 
     def _submit(self, at: float, job: Job) -> None:
