@@ -23,6 +23,8 @@ from dynamos.deploy.testbeds import bring_up, take_down
 
 USER = "ann@example.org"
 ADMIN = "legal@north.example"
+BOB = "bob@example.org"
+AGREEMENTS = "/api/v1/policyEnforcer/agreements"
 BOUND = 60.0
 ROWS = {"north": 1000, "south": 500}
 
@@ -32,6 +34,9 @@ SCRIPTS = {
     "hang": "trap '' TERM; while :; do sleep 1; done",
     "rubbish": 'for pair in $(echo "$DYNAMOS_OUTPUTS" | tr , " "); do echo "not arrow" >&${pair##*=}; done',
     "silent": "exit 0",
+    "later": "sleep 25; in=${DYNAMOS_INPUTS##*=}; out=${DYNAMOS_OUTPUTS##*=}; cat <&$in >&$out",
+    "drip": "in=${DYNAMOS_INPUTS##*=}; out=${DYNAMOS_OUTPUTS##*=}; "
+    "while dd bs=600 count=1 <&$in >&$out 2>/dev/null; do sleep 2; done",
     "slow": "sleep 3; in=${DYNAMOS_INPUTS##*=}; out=${DYNAMOS_OUTPUTS##*=}; cat <&$in >&$out",
     "hungry": "tail /dev/zero",
 }
@@ -66,10 +71,10 @@ def write_marketplace(folder: Path) -> Path:
     files: dict[str, Any] = {
         "marketplace.yaml": {
             "name": "faulty",
-            "users": {USER: "Analyst", ADMIN: "Counsel of north", "bob@example.org": "Nobody's partner"},
+            "users": {USER: "Analyst", ADMIN: "Counsel of north", BOB: "Nobody's partner"},
             "parties": {
                 "north": {"data": {"store": {"things": "things.parquet"}}, "admins": [ADMIN]},
-                "south": {"data": {"store": {"things": "things.parquet"}}},
+                "south": {"data": {"store": {"things": "things.parquet"}}, "admins": [ADMIN]},
                 "third": {},
             },
         },
@@ -168,14 +173,27 @@ class System:
         with self.client() as client:
             return client.post("/api/v1/jobs?wait=true", json=self.ask(kind, **members))
 
-    def start(self, kind: str, job: str, **members: Any) -> httpx.Response:
+    def start(self, kind: str, job: str, *, user: str = USER, **members: Any) -> httpx.Response:
         """Start a request and do not wait for its end."""
-        with self.client() as client:
+        with self.client(user) as client:
             return client.post("/api/v1/jobs", json=self.ask(kind, jobId=job, **members))
 
     def job(self, job: str) -> dict[str, Any]:
         with self.client() as client:
             return client.get(f"/api/v1/jobs/{job}").raise_for_status().json()
+
+    def agreement(self, party: str) -> dict[str, Any]:
+        """Give a party's agreement, as its admin sees it."""
+        with self.client(ADMIN) as client:
+            return client.get(f"{AGREEMENTS}/{party}").raise_for_status().json()
+
+    def agree(self, party: str, value: dict[str, Any] | None = None, **relation: Any) -> httpx.Response:
+        """Have a party's admin write its agreement, with members of USER's relation changed; None is no member."""
+        value = value or self.agreement(party)
+        changed = {name: each for name, each in {**value["relations"].get(USER, {}), **relation}.items() if each}
+        value = {**value, "relations": {**value["relations"], USER: changed}} if relation else value
+        with self.client(ADMIN) as client:
+            return client.put(f"{AGREEMENTS}/{party}", json=value).raise_for_status()
 
     def end_of(self, job: str, within: float = BOUND) -> dict[str, Any]:
         """Wait until the job has ended and give its record."""
