@@ -47,7 +47,7 @@ class Outcome:
     """How long requests waited for a place among the jobs that run at once."""
     regret: Tally = field(default_factory=Tally)
     control: Mapping[str, float] = field(default_factory=dict)
-    """The share of their time that the API, the orchestrator and the bus worked."""
+    """The share of their time that the API, the orchestrator and the bus had work for: above 1 they cannot keep up."""
     parties: Mapping[str, float] = field(default_factory=dict)
     picks: Mapping[str, int] = field(default_factory=dict)
     switches: int = 0

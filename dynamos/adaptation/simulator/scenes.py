@@ -58,12 +58,14 @@ class Change:
 @dataclass(frozen=True, slots=True)
 class Scene:
     """A simulated marketplace, and what happens to it. `running` is how many jobs run at once, `waiting` how many may
-    wait for that; the API turns away what is more."""
+    wait for that; the API turns away what is more. What the control plane has not brought on within `deadline` seconds
+    fails."""
 
     parties: Mapping[str, Party]
     changes: tuple[Change, ...] = ()
     running: int = 1_000
     waiting: int = 1_000
+    deadline: float = 60.0
     gateway: float = 10_000 * MBIT
     landscape: Landscape = field(init=False)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from math import inf
 
 from dynamos.adaptation.simulator.agendas import Agenda
 from dynamos.adaptation.simulator.costs import BUS_CORES, MEASURED, TRAFFIC, Costs, Traffic
@@ -29,6 +30,7 @@ _BEATS = 20
 _TICK = 0.1
 
 
+Step = Callable[[float, Job], None]
 Strand = tuple[Job, int, int]
 """A job, a party's number, and the life that this party was in when its part began."""
 
@@ -124,13 +126,13 @@ class Simulation:
             self._counts.busy += 1
             self._end(at)
             return
-        self.agenda.put(self._api.serve(at, self._costs.api), self._submit, Job(ask))
+        self._bring_on(at, self._api.serve(at, self._costs.api), Job(ask), self._submit, self._drop)
 
     def _submit(self, at: float, job: Job) -> None:
         many = len(job.ask.providers)
         self._counts.decisions += many
         work = self._costs.admit + self._costs.decide * many
-        self.agenda.put(self._orchestrator.serve(at, work), self._plan, job)
+        self._bring_on(at, self._orchestrator.serve(at, work), job, self._plan, self._drop)
 
     def _plan(self, at: float, job: Job) -> None:
         """Decide and plan, and write down what was decided."""
@@ -159,7 +161,7 @@ class Simulation:
         if self._counts.arrived % self._every == 0:
             self._outcome.regret.add(self._hindsight.regret(ask, question, pick, at))
         traffic = self._traffic
-        self.agenda.put(self._use_bus(at, traffic.asked, traffic.opened), self._admit, job)
+        self._bring_on(at, self._use_bus(at, traffic.asked, traffic.opened), job, self._admit, self._give_up)
 
     def _admit(self, at: float, job: Job) -> None:
         """Let a job in, or have it wait for a place."""
@@ -170,29 +172,34 @@ class Simulation:
             self._waiting.append(job)
         else:
             self._counts.busy += 1
-            job.failed = True
-            self._mind.ended(job, at)
-            self._end(at)
+            self._counts.failed -= 1
+            self._give_up(at, job)
 
     def _start(self, at: float, job: Job) -> None:
         self._running += 1
         self._outcome.queued.add(at - job.queued)
         job.started = at
-        self.agenda.put(self._orchestrator.serve(at, self._costs.grant * len(job.parties)), self._granted, job)
+        end = self._orchestrator.serve(at, self._costs.grant * len(job.parties))
+        self._bring_on(at, end, job, self._granted, self._stop)
 
     def _granted(self, at: float, job: Job) -> None:
         """Have every part start; each agent decides again."""
-        sites, parts, traffic = self.sites, len(job.parties), self._traffic
+        parts, traffic = len(job.parties), self._traffic
         self._counts.decisions += len(job.pick.compute)
         writes = traffic.taken * parts + traffic.recorded
         heard = self._use_bus(at, traffic.granted * parts + traffic.told, writes)
+        self._bring_on(at, heard, job, self._begin, self._stop)
+
+    def _begin(self, heard: float, job: Job) -> None:
+        """Every agent has its grant."""
+        sites = self.sites
         for provider, place in job.pick.compute.items():
             party = sites.number[provider]
             if place != provider:
                 computer = sites.number[place]
                 if computer not in job.missing:
                     job.owed += 1
-                    sites.begin(computer, at, 1)
+                    sites.begin(computer, heard, 1)
                 job.missing[computer] = job.missing.get(computer, 0) + 1
             job.owed += 1
             self.agenda.put(heard + sites.ways[party].delay + self._costs.start, self._query, (job, party))
@@ -287,7 +294,7 @@ class Simulation:
 
     def _report(self, at: float, job: Job) -> None:
         self._use_bus(at, self._traffic.reported, self._traffic.traced)
-        self.agenda.put(self._orchestrator.serve(at, self._costs.report), self._reported, job)
+        self._bring_on(at, self._orchestrator.serve(at, self._costs.report), job, self._reported, self._unreported)
 
     def _reported(self, at: float, job: Job) -> None:
         job.owed -= 1
@@ -295,24 +302,63 @@ class Simulation:
             return
         traffic = self._traffic
         told = self._use_bus(at, traffic.told, traffic.recorded + traffic.traced)
-        self.agenda.put(told, self._conclude, job)
+        self._bring_on(at, told, job, self._conclude, self._stop)
 
     def _conclude(self, at: float, job: Job) -> None:
         """Tell the requestor, and let the next one in."""
         self._running -= 1
         self._mind.ended(job, at)
-        if job.failed:
+        took = self._hand_out(at, job) if not job.failed else inf
+        if took > self._scene.deadline:
             self._counts.failed += 1
         else:
-            size = job.ask.rows * len(job.ask.providers) * job.ask.kept * self._costs.width
-            at_requestor = self._api.serve(at, self._costs.answer.of(size))
             self._counts.completed += 1
-            self._outcome.latency.add(at_requestor - job.ask.at)
+            self._outcome.latency.add(took)
             if self._told is not None:
-                self._told(job.ask, at_requestor - job.ask.at)
-        if self._waiting:
-            self._start(at, self._waiting.popleft())
+                self._told(job.ask, took)
+        while self._waiting and self._running < self._scene.running:
+            waited = self._waiting.popleft()
+            if at - waited.ask.at > self._scene.deadline:
+                self._give_up(at, waited)
+            else:
+                self._start(at, waited)
         self._end(at)
+
+    def _hand_out(self, at: float, job: Job) -> float:
+        """Give how long the requestor waits for the answer, from its request on."""
+        size = job.ask.rows * len(job.ask.providers) * job.ask.kept * self._costs.width
+        return self._api.serve(at, self._costs.answer.of(size)) - job.ask.at
+
+    # What the control plane is too busy for
+
+    def _bring_on(self, at: float, end: float, job: Job, then: Step, late: Step) -> None:
+        """Go on with a job at a moment, or end it at its deadline, which is not put off by what is still to be done."""
+        limit = job.ask.at + self._scene.deadline
+        if end > limit:
+            self.agenda.put(max(at, limit), late, job)
+        else:
+            self.agenda.put(end, then, job)
+
+    def _drop(self, at: float, _: Job) -> None:
+        """End a request that is not planned yet."""
+        self._counts.failed += 1
+        self._end(at)
+
+    def _give_up(self, at: float, job: Job) -> None:
+        """End a job that is planned, and does not run yet."""
+        job.failed = True
+        self._mind.ended(job, at)
+        self._drop(at, job)
+
+    def _stop(self, at: float, job: Job) -> None:
+        """End a job that runs, and of which no part is under way."""
+        job.failed = True
+        self._conclude(at, job)
+
+    def _unreported(self, at: float, job: Job) -> None:
+        """A report comes too late."""
+        job.failed = True
+        self._reported(at, job)
 
     def _end(self, at: float) -> None:
         self._open -= 1
