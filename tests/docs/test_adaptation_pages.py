@@ -37,7 +37,7 @@ def installed(tmp_path, monkeypatch):
 
 
 def test_the_planner_of_the_page_is_found_and_picks_as_the_page_says(installed, capsys):
-    exec(compile(BLOCKS["try it"], "try-it", "exec"), {})  # noqa: S102  the page's own text
+    exec(compile(BLOCKS["try it"], "try-it", "exec"), {})
     told = re.search(r"prints\n\n((?:    .*\n)+)", HOW_TO).group(1)
     assert capsys.readouterr().out == re.sub(r"^    ", "", told, flags=re.MULTILINE)
     assert "idlest" in registry.known()
@@ -47,7 +47,7 @@ def test_the_planner_of_the_page_is_found_and_picks_as_the_page_says(installed, 
 
 def test_without_readings_or_slack_the_planner_of_the_page_does_as_weights(installed):
     names = {}
-    exec(compile(BLOCKS["try it"], "try-it", "exec"), names)  # noqa: S102
+    exec(compile(BLOCKS["try it"], "try-it", "exec"), names)
     situation = names["situation"]
     planner, _ = registry.make("idlest", {"slack": 0.9})
     assert planner.judge(situation).option == situation.usual
