@@ -81,7 +81,7 @@ RabbitMQ and etcd, and asks its enforcer over two more; its authors ran three pa
 def trial(bed, planner, parties, rate, requests, seed, million):
     many = MILLION if million else requests
     calibration = calibrate(recordings.ours(), seed=seed)
-    scene, costs = invented(parties, seed=seed), calibration.costs
+    scene, costs = invented(parties, seed=seed), calibration.apart
     began = time.perf_counter()
     make = plain if million else minded(planner)
     found = simulate(scene, drawn(scene, many, rate, seed=seed), make=make, costs=costs, seed=seed, expected=many)

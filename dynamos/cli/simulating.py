@@ -53,7 +53,7 @@ def simulate(
     scene, told = invented(parties, seed=seed, running=running), list[dict[str, Any]]()
     for name in names:
         trace = drawn(scene, requests, rate, seed=seed)
-        outcome = run(scene, trace, make=minded(name), costs=calibration.costs, seed=seed, expected=requests)
+        outcome = run(scene, trace, make=minded(name), costs=calibration.apart, seed=seed, expected=requests)
         told.append(outcome.as_dict())
     _print(told, calibration, format)
 

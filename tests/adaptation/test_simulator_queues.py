@@ -73,6 +73,14 @@ def test_more_places_never_wait_longer(arrivals, places, more):
     assert many.waited <= few.waited + 1e-9
 
 
+def test_a_fast_end_serves_several_slow_ones_at_once():
+    fast, slow = Access(10.0, 0.0), [Access(1.0, 0.0) for _ in range(3)]
+    assert [carry(each, fast, 0.0, 10.0) for each in slow] == [10.0, 10.0, 10.0]
+    assert [carry(each, Access(1.0, 0.0), 10.0, 10.0) for each in slow] == [20.0, 20.0, 20.0]
+    one = Access(1.0, 0.0)
+    assert [carry(Access(10.0, 0.0), one, 0.0, 10.0) for _ in range(3)] == [10.0, 20.0, 30.0]
+
+
 @settings(deadline=None)
 @given(ARRIVALS)
 def test_a_link_carries_one_stream_after_the_other(sizes):

@@ -66,6 +66,11 @@ class Calibration:
     noise: float
     errors: tuple[float, ...]
 
+    @property
+    def apart(self) -> Costs:
+        """The costs where every party has a machine of its own."""
+        return self.costs.with_(crowd=0.0)
+
     def as_dict(self) -> dict[str, Any]:
         """Give it JSON-ready."""
         told = {name: getattr(self, name) for name in ("kind", "fitted", "predicted", "error", "low", "high", "noise")}

@@ -66,14 +66,23 @@ class Access:
 
 
 def carry(source: Access, target: Access, at: float, size: float) -> float:
-    """Send `size` bytes from one to another; gives when the last of them is there. Both ends are taken meanwhile."""
-    end = would_carry(source, target, at, size)
-    source.free_out = target.free_in = end - source.delay - target.delay
+    """Send `size` bytes from one to another; gives when the last of them is there.
+
+    Each end is taken for as long as its own rate takes: a fast one serves several slow ones at once.
+    """
+    source.free_out, target.free_in, end = _times(source, target, at, size)
     source.carried += size
     return end
 
 
 def would_carry(source: Access, target: Access, at: float, size: float) -> float:
     """Give when the last of so many bytes would be there, and send nothing."""
-    rate = min(target.rate, source.rate)
-    return max(at, source.free_out, target.free_in) + size / rate + source.delay + target.delay
+    return _times(source, target, at, size)[2]
+
+
+def _times(source: Access, target: Access, at: float, size: float) -> tuple[float, float, float]:
+    """Give until when each end would be taken, and when the last byte would be there."""
+    begin = max(at, source.free_out)
+    out = begin + size / source.rate
+    into = max(begin, target.free_in) + size / target.rate
+    return out, into, max(out, into) + source.delay + target.delay
