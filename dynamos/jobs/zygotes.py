@@ -11,6 +11,7 @@ import importlib
 import json
 import logging
 import os
+import resource
 import select
 import selectors
 import signal
@@ -43,8 +44,8 @@ _BACKSTOP_SECONDS = 1.0
 _REHEARSAL_SECONDS = 10.0
 _REST_SECONDS = 1.0
 _LEAVING_SECONDS = 0.02
-_MOST_ORDERS = 128
-"""So many steps are heard of before they are begun: each has descriptors."""
+_MOST_ORDERS = 4096
+_OWN_FILES, _FILES_OF_AN_ORDER = 512, 8
 
 
 @dataclass(slots=True, eq=False)
@@ -77,6 +78,7 @@ class Zygote:
         self._close_again = 0.0
         self._asked = select.poll()
         self._orders: dict[int, tuple[dict[str, Any], list[int]]] = {}
+        self._most_orders = _most_orders()
         self._selector = selectors.DefaultSelector()
 
     def prepare(self) -> tuple[str, ...]:
@@ -177,7 +179,7 @@ class Zygote:
                 self._kill(message["kill"])
             else:
                 self._orders[message["step"]] = message["run"], streams
-            if len(self._orders) >= _MOST_ORDERS or not self._asked.poll(0):
+            if len(self._orders) >= self._most_orders or not self._asked.poll(0):
                 return True
 
     def _begin(self) -> None:
@@ -329,6 +331,12 @@ def count_threads() -> int:
         return len(list(Path("/proc/self/task").iterdir()))
     except OSError:
         return threading.active_count()
+
+
+def _most_orders() -> int:
+    """Give how many steps may be heard of before they are begun: each has descriptors."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, min(_MOST_ORDERS, (files - _OWN_FILES) // _FILES_OF_AN_ORDER))
 
 
 def _reap() -> None:

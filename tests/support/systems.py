@@ -35,8 +35,7 @@ SCRIPTS = {
     "rubbish": 'for pair in $(echo "$DYNAMOS_OUTPUTS" | tr , " "); do echo "not arrow" >&${pair##*=}; done',
     "silent": "exit 0",
     "later": "sleep 25; in=${DYNAMOS_INPUTS##*=}; out=${DYNAMOS_OUTPUTS##*=}; cat <&$in >&$out",
-    "drip": "in=${DYNAMOS_INPUTS##*=}; out=${DYNAMOS_OUTPUTS##*=}; "
-    "while dd bs=600 count=1 <&$in >&$out 2>/dev/null; do sleep 2; done",
+    "lingers": "in=${DYNAMOS_INPUTS##*=}; out=${DYNAMOS_OUTPUTS##*=}; cat <&$in >&$out; sleep 100",
     "slow": "sleep 3; in=${DYNAMOS_INPUTS##*=}; out=${DYNAMOS_OUTPUTS##*=}; cat <&$in >&$out",
     "hungry": "tail /dev/zero",
 }
