@@ -175,9 +175,12 @@ class Presences(Generic[T]):
         if value is None:
             self._gone(entry.key, entry.revision)
             return
-        self.sweep()
-        before = self._seen.get(entry.key)
-        self._seen[entry.key] = _Sight(value, entry.revision, self._clock.monotonic())
+        self._forgive()
+        before, now = self._seen.get(entry.key), self._clock.monotonic()
+        if before is not None and now - before.at >= self._age:  # the others wait for the next sweep
+            self._gone(entry.key, before.revision)
+            before = None
+        self._seen[entry.key] = _Sight(value, entry.revision, now)
         for call in self._hearers:
             call(entry.key, value)
         if before is None or before.value != value:

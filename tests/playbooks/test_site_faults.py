@@ -121,7 +121,7 @@ def stack(world, folder, known_hosts):
     ours = world.folder / "ssh"
     config = (ours / "config").read_text().replace(str(ours / "known_hosts"), str(known_hosts))
     (folder / "config").write_text(config)
-    way = {"ansible_ssh_common_args": f'-F "{folder}/config"', "ansible_control_path_dir": str(world.folder / folder.name)}
+    way = {"ansible_ssh_common_args": f'-F "{folder}/config"', "ansible_control_path_dir": str(world.folder / "cp2")}
     hosts = {node.name: {"ansible_host": node.name, "dynamos_site": node.site} for node in world.nodes()}
     (folder / "outputs.json").write_text(json.dumps({"inventory": {"all": {"hosts": hosts, "vars": way}}}))
     return str(folder / "outputs.json")
