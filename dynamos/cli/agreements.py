@@ -81,16 +81,7 @@ def put(
     api: ApiOption = "",
 ) -> None:
     """Replace a party's agreement. Jobs that it no longer permits are re-planned or stopped."""
-    import yaml
-
-    from dynamos.cli.requests import read_text
-
-    try:
-        value = yaml.safe_load(read_text(file))
-    except yaml.YAMLError as error:
-        raise BadInput(f"this is neither YAML nor JSON: {error}", where=str(file)) from None
-    if not isinstance(value, dict):
-        raise BadInput("an agreement is an object", where=str(file))
+    value = _read(file)
     with targets.api(state, testbed, api, user) as client:
         client.call("PUT", _path(party), body={"name": party, **value})
     print(f"the agreement of {party} is changed")
@@ -118,6 +109,70 @@ def revoke(
         only_if = {"if-match": answer.headers["etag"]} if "etag" in answer.headers else {}
         client.call("PUT", _path(party), body={**value, "relations": relations}, headers=only_if)
     print(f"{party} allows {whom} nothing any more")
+
+
+@agreement.command("simulate")
+def simulate(
+    party: PartyArgument,
+    file: Annotated[Path, typer.Argument(help="The agreement as it would be, as YAML or JSON; - for standard input.")],
+    past: Annotated[int, typer.Option(help="How many of the newest decisions of the past to look at.")] = 1000,
+    user: UserOption = "",
+    format: FormatOption = Format.TABLE,  # noqa: A002
+    state: StateOption = Path(targets.STATE),
+    testbed: TestbedOption = "",
+    api: ApiOption = "",
+) -> None:
+    """Tell what an agreement would stop, allow or have run in another way. Nothing changes."""
+    from dynamos.cli.shows import print_json
+
+    value = _read(file)
+    with targets.api(state, testbed, api, user) as client:
+        body = {"name": party, **value}
+        found = client.call("POST", f"{_path(party)}/simulate", body=body, params={"past": past}).json()
+    if format is Format.JSON:
+        print_json(found)
+    else:
+        _print_rehearsal(found)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Read an agreement without its name."""
+    import yaml
+
+    from dynamos.cli.requests import read_text
+
+    try:
+        value = yaml.safe_load(read_text(file))
+    except yaml.YAMLError as error:
+        raise BadInput(f"this is neither YAML nor JSON: {error}", where=str(file)) from None
+    if not isinstance(value, dict):
+        raise BadInput("an agreement is an object", where=str(file))
+    return value
+
+
+def _print_rehearsal(found: Mapping[str, Any]) -> None:
+    """Print what would become of each running job, and of requests of the past those to which something would happen;
+    each kind of these once, with how often it came."""
+    from collections import Counter
+
+    from dynamos.cli.shows import print_table
+
+    rows = [[each["job"], *_fate(each)] for each in found.get("running", ())]
+    columns = ("user", "request type", "what becomes of it", "under", "why")
+    print_table(("running job", *columns), rows, empty=f"no job runs in which {found['party']} provides data")
+    past = found.get("past", ())
+    fates = Counter(tuple(_fate(each)) for each in past if each["effect"] not in ("untouched", "still-refused"))
+    empty = f"of the last {len(past)} requests to {found['party']}, each would get the same answer"
+    print_table(("requests", *columns), [[number, *fate] for fate, number in fates.most_common()], empty=empty)
+    if found.get("untold"):
+        print(f"{found['untold']} older requests cannot be told of: only their digests were kept")
+
+
+def _fate(each: Mapping[str, Any]) -> list[str]:
+    before, after = (", ".join(each.get(name, ())) or "-" for name in ("before", "after"))
+    ways = before if before == after else f"{before} -> {after}"
+    why = "; ".join(reason["message"] for reason in each.get("reasons", ()))
+    return [each["user"], each["requestType"], each["effect"].replace("-", " "), ways, why]
 
 
 def _path(party: str) -> str:

@@ -11,6 +11,7 @@ from dynamos.model.jobs import Job
 from dynamos.model.plans import Plan
 from dynamos.model.requests import Request
 from dynamos.model.values import Name, Value
+from dynamos.planning.rehearsals import Rehearsal
 
 LEAVING = "leaving"
 """The code of Unavailable where a unit is about to be restarted: nothing was begun, and asking again helps."""
@@ -111,6 +112,27 @@ class Changed(Value):
     """The revision after the change."""
 
     revision: int
+
+
+class Rehearse(Value):
+    """`orchestrator.rehearse`, API -> orchestrator: what would this agreement of a party do? Answer: Rehearsed.
+
+    `past` is how many of the newest decisions in the audit stream are looked at.
+    """
+
+    party: str
+    value: dict[str, Any]
+    past: int = 0
+    voucher: str = ""
+
+
+class Rehearsed(Value):
+    """What would become of the party's jobs that run, and of requests to it that came; `untold` of these are not told
+    of, because the audit stream has only their digests."""
+
+    running: tuple[Rehearsal, ...] = ()
+    past: tuple[Rehearsal, ...] = ()
+    untold: int = 0
 
 
 class JobEvent(Value):

@@ -61,3 +61,34 @@ def test_what_is_no_agreement_is_not_sent(capsys, api, tmp_path, text):
     file.write_text(text)
     assert dynamos(capsys, "agreement", "set", "united", file).code == 2
     assert not api.asked
+
+
+TOLD = {
+    "party": "united",
+    "summary": {"running": {"stopped": 1}, "past": {"allowed": 2, "untouched": 1}},
+    "running": [
+        {"job": "j1", "user": "ann", "requestType": "sqlDataRequest", "effect": "stopped", "before": ["computeToData"],
+         "after": [], "reasons": [{"message": "no more"}]},
+    ],
+    "past": [
+        {"job": f"p{n}", "user": "sam", "requestType": "sqlDataRequest", "effect": effect, "before": [],
+         "after": ["computeToData"], "reasons": []}
+        for n, effect in enumerate(("allowed", "allowed", "untouched"))
+    ],
+    "untold": 4,
+}  # fmt: skip
+
+
+def test_simulate_tells_what_would_become_of_what_and_puts_nothing(capsys, monkeypatch, tmp_path):
+    api = FakeApi({f"POST {BASE}/united/simulate": TOLD}).install(monkeypatch)
+    file = tmp_path / "united.yaml"
+    file.write_text("archetypes: [computeToData]\n")
+    said = dynamos(capsys, "agreement", "simulate", "united", file, "--past", "50")
+    assert said.code == 0, said.err
+    assert [each.method for each in api.asked] == ["POST"]
+    assert api.body() == {"name": "united", "archetypes": ["computeToData"]}
+    for text in ("j1", "stopped", "no more", "allowed", "4 older requests"):
+        assert text in said.out
+    assert "untouched" not in said.out
+    asked = dynamos(capsys, "agreement", "simulate", "united", file, "--format", "json")
+    assert json.loads(asked.out) == TOLD

@@ -19,7 +19,7 @@ from dynamos.knowledge import jetstream
 from dynamos.middleware.configs import AgentConfig
 from dynamos.middleware.views import agreements_of
 from dynamos.model.agreements import Agreement
-from support.systems import AGREEMENTS, BOB, ROWS, USER, system
+from support.systems import ADMIN, AGREEMENTS, BOB, ROWS, USER, system
 
 TTP = ["dataThroughTtp"]
 ARROW = {"accept": "application/vnd.apache.arrow.stream"}
@@ -245,6 +245,25 @@ def test_two_orchestrators_each_hold_their_own_jobs_to_the_agreements(it):
         ends = [it.end_of(f"j-two-{number}")["error"]["code"] for number in range(9)]
         assert ends == ["revoked"] * 7 + ["cancelled"] * 2
         it.wait("no service runs", lambda: not services(it))
+
+
+def test_a_change_is_simulated_for_the_partys_admin_and_stops_nothing(it):
+    it.start("hang", "j-simulated")
+    running(it, "j-simulated")
+    nobody = {"name": "north", "relations": {}}
+    path = f"{AGREEMENTS}/north/simulate"
+    with it.client() as client:
+        assert client.post(path, json=nobody).status_code == 403
+    with it.client(ADMIN) as admin:
+        told = admin.post(path, json=nobody, params={"past": 50}).raise_for_status().json()
+        same = admin.post(path, json=it.agreement("north")).raise_for_status().json()
+        assert admin.post(path, json={"relations": 1}).status_code == 400
+    assert [(each["job"], each["effect"]) for each in told["running"]] == [("j-simulated", "stopped")]
+    assert told["summary"]["past"]["stopped"] >= 1
+    assert same["summary"]["running"] == {"untouched": 1}
+    assert it.job("j-simulated")["state"] == "running"
+    with it.client() as client:
+        client.delete("/api/v1/jobs/j-simulated").raise_for_status()
 
 
 def test_rows_of_what_is_still_permitted_are_exact(it):

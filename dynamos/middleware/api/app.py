@@ -13,7 +13,17 @@ from dynamos.kit.errors import DynamosError, Mistake, Mistakes
 from dynamos.middleware.api import problems
 from dynamos.middleware.api.desks import Desk
 from dynamos.middleware.api.edge import Edge
-from dynamos.middleware.api.routes import adaptation, approval, decisions, docs, health, jobs, knowledge, providers
+from dynamos.middleware.api.routes import (
+    adaptation,
+    approval,
+    decisions,
+    docs,
+    health,
+    jobs,
+    knowledge,
+    providers,
+    rehearsals,
+)
 
 DESCRIPTION = """\
 Ask for a query and an algorithm over data that several parties hold. Agreements decide whether and how it runs.
@@ -37,7 +47,7 @@ def application(desk: Desk) -> FastAPI:
     )
     app.state.desk = desk
     app.include_router(health.router)
-    for part in (approval, jobs, providers, knowledge, adaptation, decisions):
+    for part in (approval, jobs, providers, knowledge, rehearsals, adaptation, decisions):
         app.include_router(part.router)
     app.add_exception_handler(DynamosError, _known)
     app.add_exception_handler(HTTPException, _http)

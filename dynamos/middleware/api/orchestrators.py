@@ -19,6 +19,8 @@ from dynamos.middleware.messages import (
     FindJobs,
     FoundJobs,
     Look,
+    Rehearse,
+    Rehearsed,
     Seen,
     Submit,
     Submitted,
@@ -100,6 +102,10 @@ class Orchestrator:
     async def steer(self, message: Steer) -> Steering:
         """Set it from the next request on; gives all that is set then."""
         return await self._ask("steer", message, Steering, ANSWER_SECONDS)
+
+    async def rehearse(self, message: Rehearse) -> Rehearsed:
+        """Ask what another agreement would do."""
+        return await self._ask("rehearse", message, Rehearsed, CHANGE_SECONDS)
 
     async def _ask(self, name: str, message: Value, answer: type[V], within: float, patience: float | None = None) -> V:
         patience = self._patience if patience is None else patience

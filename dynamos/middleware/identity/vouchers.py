@@ -46,6 +46,11 @@ def to_change(kind: str, name: str, value: dict[str, Any] | None, revision: int 
     return digest({"change": value, "kind": kind, "name": name, "revision": revision})
 
 
+def to_rehearse(party: str, value: dict[str, Any], past: int) -> str:
+    """Name the purpose of asking what another agreement would do. It changes nothing."""
+    return digest({"rehearse": value, "party": party, "past": past})
+
+
 def to_watch(what: str) -> str:
     """Name the purpose of asking what is monitored, or what can be set."""
     return digest({"watch": what})

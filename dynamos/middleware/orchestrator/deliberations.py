@@ -97,8 +97,9 @@ class Deliberation:
     async def note(self, message: Submit, decision: Decision) -> None:
         """Write down what was decided over a request, before anything is done about it."""
         event = "request.permitted" if decision.permitted else "request.refused"
-        user, request = message.request.user.user_name, message.request.digest()
-        told = {"user": user, "request": request, "revision": decision.revision, "decision": decision.as_json()}
+        asked = message.request
+        told = {"user": asked.user.user_name, "request": asked.digest(), "asked": asked.as_json()}
+        told |= {"revision": decision.revision, "decision": decision.as_json()}
         await self._write(event, message.job, told)
 
     async def note_revoked(self, job: Job, error: DynamosError) -> None:

@@ -18,7 +18,18 @@ from dynamos.knowledge.presence import Presences
 from dynamos.middleware import telemetry
 from dynamos.middleware.configs import MeetingsConfig, OrchestratorConfig
 from dynamos.middleware.identity.requestors import Requestors
-from dynamos.middleware.messages import CancelJob, Change, Check, EndPart, FindJobs, FoundJobs, Look, Presence, Submit
+from dynamos.middleware.messages import (
+    CancelJob,
+    Change,
+    Check,
+    EndPart,
+    FindJobs,
+    FoundJobs,
+    Look,
+    Presence,
+    Rehearse,
+    Submit,
+)
 from dynamos.middleware.network.meetings import Meetings, PerRequest, Standing
 from dynamos.middleware.orchestrator.advisers import Adviser, ByWeights
 from dynamos.middleware.orchestrator.curators import Curator
@@ -163,6 +174,7 @@ async def _listen(
         ("jobs", FindJobs, find),
         ("look", Look, curator.look),
         ("change", Change, curator.change),
+        ("rehearse", Rehearse, orchestrator.rehearser().rehearse),
         ("monitor", Watch, helm.monitor),
         ("options", Watch, helm.options),
         ("steer", Steer, helm.steer),

@@ -27,6 +27,7 @@ from dynamos.middleware.orchestrator.executions import Execution, end_many, seco
 from dynamos.middleware.orchestrator.jobbooks import JobBook
 from dynamos.middleware.orchestrator.livejobs import LiveJob, components
 from dynamos.middleware.orchestrator.overviews import Overview
+from dynamos.middleware.orchestrator.rehearsing import Rehearser
 from dynamos.middleware.orchestrator.soundings import Soundings
 from dynamos.middleware.orchestrator.whereabouts import WhereTheySay
 from dynamos.middleware.views import error_facts
@@ -80,6 +81,10 @@ class Orchestrator:
     async def enforce_now(self, *parties: str) -> None:
         """Hold running jobs to what these parties (without any: all of them) say as it is known here now."""
         await self._enforcer.enforce(parties or self._overview.parties)
+
+    def rehearser(self) -> Rehearser:
+        """Give who tells what another agreement would do to the jobs here."""
+        return Rehearser(self._kb, self._thought, self._requestors, self._live.values, self._config.parties)
 
     @property
     def waiting(self) -> int:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from dynamos.middleware.api import problems
 from dynamos.middleware.api.media import FORMS, SVG
+from dynamos.middleware.messages import Rehearsed
 from dynamos.middleware.steering import Monitored, Options, Steering
 from dynamos.model.agreements import Agreement
 from dynamos.model.archetypes import Archetype
@@ -42,6 +43,7 @@ APPROVAL = _json("The results as texts, and what came of each provider", ref("Ap
 JOB = _json("The job as it is now", ref("Job"))
 JOBS = _json("Jobs, newest first", {"type": "object", "properties": {"jobs": {"type": "array", "items": _ANY}}})
 CHECKED = _json("Whether it would run, and how", ref("Checked"))
+REHEARSED = _json("What would become of jobs that run and of requests that came", ref("Rehearsed"))
 SPANS = _json("The spans of the trace", ref("Trace"))
 MONITORED = _json("What is monitored", ref("Monitored"))
 OPTIONS = _json("What can be set", ref("Options"))
@@ -91,10 +93,11 @@ def schemas() -> dict[str, Schema]:
         schema = model.model_json_schema(ref_template=_REFERENCE, schema_generator=Generator)
         found |= schema.pop("$defs", {})
         found[model.__name__] = schema
-    for model in (Monitored, Options, Steering):
+    for model in (Monitored, Options, Steering, Rehearsed):
         schema = model.model_json_schema(ref_template=_REFERENCE, schema_generator=Generator, mode="serialization")
         found |= schema.pop("$defs", {})
         found[model.__name__] = schema
+    found["Rehearsed"]["properties"] |= {"party": _NAME, "summary": _ANY}
     found["Steer"] = {**found["Steering"], "title": "Steer", "required": [], "additionalProperties": False}
     plain = {**found.pop("Request"), "title": "PlainRequest"}
     plain["properties"] = {**plain["properties"], "jobId": _JOB_ID}

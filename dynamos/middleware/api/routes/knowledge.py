@@ -93,7 +93,7 @@ def _tags(header: str) -> list[str]:
 
 async def _put(request: Request, kind: Kind, name: str = "") -> Response:
     caller = await desk_of(request).callers.of(request)
-    value = _read(await bodies.read(request), kind, name)
+    value = read_value(await bodies.read(request), kind, name)
     revision = await _change(request, caller, kind, str(value["name"]), value)
     return Response(b"OK", headers={"etag": etag(revision)}, media_type="text/plain")
 
@@ -107,7 +107,7 @@ async def _delete(request: Request, kind: Kind, name: str) -> Response:
 async def _change(request: Request, caller: Caller, kind: Kind, name: str, value: dict[str, Any] | None) -> int:
     desk = desk_of(request)
     if kind == AGREEMENTS:
-        _check_party(desk, name)
+        check_party(desk, name)
         caller.check_administers(name, "its agreement")
     else:
         caller.check_administers(desk.config.marketplace, SHARED_RIGHTS)
@@ -124,7 +124,7 @@ async def _change(request: Request, caller: Caller, kind: Kind, name: str, value
         raise Outdated(error.message, where=name, hint="read it again (ETag), and change what is there now") from error
 
 
-def _check_party(desk: Desk, name: str) -> None:
+def check_party(desk: Desk, name: str) -> None:
     if name not in desk.config.parties:
         raise NotFound(f"there is no party {name!r}", where="$.name", hint=suggest(name, desk.config.parties))
 
@@ -151,7 +151,7 @@ def _no_tag(tag: str) -> int:
     raise BadInput(f"{tag[:80]} is not an entity tag of this API", where="If-Match", hint="send the ETag of a GET")
 
 
-def _read(body: Any, kind: Kind, name: str) -> dict[str, Any]:
+def read_value(body: Any, kind: Kind, name: str) -> dict[str, Any]:
     """Give the value in a body, validated. Raises Mistakes with JSON paths, BadInput where the path names another."""
     model = MODELS[kind]
     if not isinstance(body, dict):
