@@ -70,7 +70,7 @@ def world_mounts(show: Sequence[str]) -> None:
         linux.mount("tmp", "/tmp", "tmpfs", linux.MS_NOSUID, "mode=1777")  # noqa: S108
         _show_held({path: place for path, place in held.items() if not os.path.exists(path)}, "")
     os.mkdir(STORE, 0o700)
-    os.mkdir("/run/netns")
+    _networks("/run/netns")
 
 
 def node_root(show: Sequence[str], size: str, *, shield: bool) -> list[str]:
@@ -198,7 +198,7 @@ def _fill(root: str) -> None:
     for path, mode in (("run", "755"), ("tmp", "1777"), ("var/tmp", "1777")):
         linux.mount("tmp", f"{root}/{path}", "tmpfs", _QUIET, f"mode={mode}")
     os.mkdir(f"{root}/run/lock", 0o1777)
-    os.mkdir(f"{root}/run/netns")
+    _networks(f"{root}/run/netns")
     linux.mount("dev", f"{root}/dev", "tmpfs", linux.MS_NOSUID, "mode=755,size=1m")
     for name in ("net", "pts", "shm"):
         os.mkdir(f"{root}/dev/{name}")
@@ -208,6 +208,13 @@ def _fill(root: str) -> None:
     linux.mount("shm", f"{root}/dev/shm", "tmpfs", _QUIET, "mode=1777")  # noqa: S108
     for name, target in _LINKS.items():
         os.symlink(target, f"{root}/dev/{name}")
+
+
+def _networks(path: str) -> None:
+    """Mount where `ip netns` keeps names. Else it would do so itself, over the names that are there: what is under
+    such a mount cannot be removed any more."""
+    os.mkdir(path)
+    linux.mount("netns", path, "tmpfs", _QUIET, "mode=755")
 
 
 def _device(name: str, root: str) -> None:

@@ -26,7 +26,8 @@ _DAEMONS = ("evpn-zebra", "evpn-bgpd")
 _ZEBRA = "'log stdout' 'ip nht resolve-via-default'"
 """Without the second line, a node that has but its default route to the others never calls them."""
 _WITHIN, _PAUSE = 30.0, 0.05
-_VTYSH = f"vtysh --vty_socket {_FOLDER}"
+_VTYSH = f"env HOME={_FOLDER} vtysh --vty_socket {_FOLDER}"
+"""Its history, which it writes into its home, goes with the speaker."""
 _FILTER, _FILTERED = "/proc/sys/net/bridge/bridge-nf-call-iptables", f"{HOME}/filtered"
 BRIDGED = f"if [ -e {_FILTER} ] && grep -q 1 {_FILTER}; then : > {_FILTERED}; echo 0 > {_FILTER}; fi\n"
 """Lines of a script that keep what is on bridges from the node's rules for packets that it forwards, which some kernels
