@@ -87,7 +87,8 @@ class Routed:
             f"{alone} ip -o link show dev {cable}",
             f"{alone} ip route show {member.address}",
             f"{alone} nft list table inet {cable}",
-            f"if {_NO_CABLES}; then ls {_FORWARDED}; fi",
+            # Not while somebody else joins or leaves here: it is there before the first cable, and after the last.
+            f"( flock 9; if {_NO_CABLES}; then ls {_FORWARDED}; fi ) 9</run",
         ]
         return ends.still(member.gateway, tests) + names.left(member.container, network.name)
 
