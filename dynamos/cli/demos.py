@@ -49,7 +49,7 @@ def demo(
     with _testbed(state / "demo", name, keep=keep) as folder:
         story = Story(folder, name, out)
         story.tell()
-    report = story.experiment(EXPERIMENT, name, runs, state)
+    report = story.experiment(EXPERIMENT, runs, state)
     story.end()
     if keep:
         out.print(f"\nIt is still up: export DYNAMOS_STATE={state / 'demo'}; dynamos status; dynamos down")

@@ -158,7 +158,7 @@ class Story:
             rows.append([airport, homes, together[airport], wanted, styled("equal", "green")])
         self._out.print(table(("airport", "computeToData", "dataThroughTtp", "plain DuckDB", ""), rows))
 
-    def experiment(self, name: str, profile: str, runs: Path, state: Path) -> Path:
+    def experiment(self, name: str, runs: Path, state: Path) -> Path:
         """Run an experiment quickly, on a testbed of its own, and give the path of its report."""
         from dynamos.cli.experiments import script_file
         from dynamos.experiments import choices, finishing
@@ -167,9 +167,9 @@ class Story:
         from dynamos.experiments.sweeps import Sweep
         from dynamos.experiments.venues import Local
 
-        prepared = choices.prepare(script_file(name), choices.Choices(quick=True, profile=profile, seed=1))
+        prepared = choices.prepare(script_file(name), choices.Choices(quick=True, seed=1))
         self._step("An experiment", prepared.experiment.question)
-        self._out.print(styled(f"$ dynamos experiment run {name} --quick --profile {profile}", "dim"))
+        self._out.print(styled(f"$ dynamos experiment run {name} --quick", "dim"))
         run = choices.start(runs, prepared)
         Sweep(run, prepared, Local(state / "demo" / "experiment", prepared.experiment.needs)).go()
         outcomes = Outcomes.of(run.records())
