@@ -7,9 +7,11 @@ import random
 import shutil
 import signal
 import subprocess
+from contextlib import suppress
 
 import pytest
 
+from dynamos.experiments import descendants
 from support.ansible import BIN, PLAYBOOKS, ansible, bridged_world, recap
 from support.soaks import soaking
 from support.worlds import needs
@@ -61,7 +63,11 @@ def kill_at(world, task, late, *words):
         try:
             process.wait(timeout=late)
         except subprocess.TimeoutExpired:
+            started = descendants.of(process.pid)
             os.killpg(process.pid, signal.SIGKILL)
+            for pid in started:  # its workers are in sessions of their own, and would wait for ever
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             # What was running on a node may end by itself: nothing waits for it.
             process.stdout.close()
             return False
