@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dynamos.cli import simulating, targets
-from dynamos.cli.shows import Format
+from dynamos.cli.shows import Format, FormatOption
 from dynamos.cli.targets import ApiOption, StateOption, TestbedOption, UserOption
 from dynamos.kit.errors import BadInput, Conflict, NotFound
 
@@ -23,7 +23,6 @@ BASE = "/api/v1/adaptation"
 MOST_RECORDS = 10_000
 SHOWN = 20
 OPERATOR = "operator"
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
 PlannerOption = Annotated[str, typer.Option("--planner", help="Only decisions of this planner.")]
 
 adapt = typer.Typer(help="See what adaptation has decided and why, and try other planners.", no_args_is_help=True)

@@ -10,13 +10,12 @@ from urllib.parse import quote
 import typer
 
 from dynamos.cli import targets
-from dynamos.cli.shows import Format
+from dynamos.cli.shows import Format, FormatOption
 from dynamos.cli.targets import ApiOption, StateOption, TestbedOption, UserOption
 from dynamos.kit.errors import BadInput, NotFound
 from dynamos.kit.words import suggest
 
 PartyArgument = Annotated[str, typer.Argument(help="The party whose agreement it is.")]
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
 BASE = "/api/v1/policyEnforcer/agreements"
 ANY = "any"
 

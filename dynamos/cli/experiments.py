@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from dynamos.cli import comparisons, targets
-from dynamos.cli.shows import Format, note
+from dynamos.cli.shows import Format, FormatOption, note
 from dynamos.cli.targets import ApiOption, StateOption
 from dynamos.kit.errors import BadInput, DynamosError, Unavailable
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Wanted: TypeAlias = dict[str, Any]
 """Choices that were made, by their names."""
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
+
 RUNS = "runs"
 SCRIPTS = "experiments"
 

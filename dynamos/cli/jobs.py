@@ -9,12 +9,11 @@ from urllib.parse import quote
 import typer
 
 from dynamos.cli import targets
-from dynamos.cli.shows import Format
+from dynamos.cli.shows import Format, FormatOption
 from dynamos.cli.targets import ApiOption, StateOption, TestbedOption, UserOption
 from dynamos.kit.errors import NotFound
 
 JobArgument = Annotated[str, typer.Argument(help="The job's id; without one, the newest job.")]
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
 _STYLES = {"succeeded": "green", "partial": "yellow", "running": "cyan", "submitted": "cyan"}
 
 jobs = typer.Typer(help="List jobs, look at one, cancel one.", no_args_is_help=True)

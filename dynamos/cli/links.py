@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dynamos.cli import targets
-from dynamos.cli.shows import Format
+from dynamos.cli.shows import Format, FormatOption
 from dynamos.cli.targets import StateOption, TestbedOption
 from dynamos.kit.errors import BadInput, NotFound
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from dynamos.testbed.items import Link
     from dynamos.testbed.wans import Wan
 
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
 LinkArgument = Annotated[str, typer.Argument(help="The link: its two sites, as in amsterdam-tokyo.")]
 
 link = typer.Typer(help="List, change, cut, silence and heal links.", no_args_is_help=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dynamos.cli.shows import Format
+from dynamos.cli.shows import Format, FormatOption
 from dynamos.kit.errors import DynamosError
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from dynamos.model.profiles import Profile
 
 ProfileArgument = Annotated[str, typer.Argument(help="A profile's file, or the name of one that comes with DYNAMOS.")]
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
 
 profile = typer.Typer(help="Validate, list, show and install profiles.", no_args_is_help=True)
 _MATRIX_UP_TO = 10

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dynamos.cli import targets
-from dynamos.cli.shows import Format
+from dynamos.cli.shows import Format, FormatOption
 from dynamos.cli.targets import StateOption, TestbedOption, UserOption
 from dynamos.kit.errors import BadInput, NotFound
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from dynamos.testbed.proofs.subjects import Subject
     from dynamos.testbed.verifications import Verification
 
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
 _STYLES = {
     "ok": "green",
     "leak": "bold red",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dynamos.cli import targets
-from dynamos.cli.shows import Format
+from dynamos.cli.shows import Format, FormatOption
 from dynamos.cli.targets import StateOption, TestbedOption
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from dynamos.deploy.states import StateFolder
     from dynamos.testbed.actions import Action
 
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
 _STYLES = {"+": "green", "~": "yellow", "-": "red"}
 
 

@@ -8,7 +8,9 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+import typer
 
 from dynamos.kit.errors import DynamosError
 
@@ -28,6 +30,9 @@ class Format(StrEnum):
 
     TABLE = "table"
     JSON = "json"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
 
 
 def console(*, error: bool = False, record: bool = False) -> Console:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dynamos.cli import targets
-from dynamos.cli.shows import Format
+from dynamos.cli.shows import Format, FormatOption
 from dynamos.cli.targets import StateOption
 from dynamos.kit.errors import Unavailable
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from dynamos.deploy.pulumi.steps import Step
 
 ProfileArgument = Annotated[str, typer.Argument(help="A profile's file, or the name of one that comes with DYNAMOS.")]
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
 
 stack = typer.Typer(help="Provision testbeds that last, with Pulumi.", no_args_is_help=True)
 _SIGNS = {"create": "+", "delete": "-", "update": "~"}

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dynamos.cli import targets
-from dynamos.cli.shows import Format
+from dynamos.cli.shows import Format, FormatOption
 from dynamos.cli.targets import StateOption, TestbedOption
 from dynamos.kit.errors import Conflict, DynamosError, NotFound, Unavailable, revive
 
 if TYPE_CHECKING:
     from dynamos.deploy.states import StateFolder, TestbedStatus
 
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
 _STYLES = {"ready": "green", "stopped": "dim", "failed": "red", "killed": "red", "restarting": "yellow"}
 _MINUTE, _HOUR = 60, 3600
 

@@ -93,8 +93,6 @@ class Record(Value):
     """The end of what it printed."""
     began: datetime
     seconds: float
-    attempt: int = 1
-    """Which attempt at this trial it was; earlier ones were interrupted and left nothing."""
     testbed: str = ""
     """The digest of the resolved profile that it ran on."""
 
