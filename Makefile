@@ -19,12 +19,12 @@ demo: $(READY) ## every idea of the system on this machine, with real data, chec
 	@$(BIN)/dynamos demo
 
 test: $(READY) ## the project's behaviour, in minutes; networks of testbeds apart
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not e2e and not testbed"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not e2e and not testbed and not cluster"
 
 e2e: $(READY) ## what takes longer: real Pulumi and Ansible, every driver, quick experiments; two at a time
 	@command -v pulumi >/dev/null || ! command -v go >/dev/null || $(MAKE) --no-print-directory pulumi \
 	    || echo "the Pulumi CLI could not be built: tests with it skip" >&2
-	$(BIN)/python -m pytest -n $(E2E_WORKERS) --dist loadgroup --durations=40 -m "(e2e or testbed) and not soak"
+	$(BIN)/python -m pytest -n $(E2E_WORKERS) --dist loadgroup --durations=40 -m "(e2e or testbed or cluster) and not soak"
 
 soak: $(READY) ## the same at full scale, and often: whole testbeds of every driver, ten kills, fifty networks at once
 	$(BIN)/python -m pytest --durations=40 -m soak
@@ -53,7 +53,7 @@ lock: | $(OWN_UV) ## renew the hashed requirements
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	    --no-emit-package dynamos --all-extras --group dev pyproject.toml -o requirements/dev.txt
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	    --extra local --extra charts pyproject.toml -o requirements/run.txt
+	    --extra local --extra charts --extra kubernetes pyproject.toml -o requirements/run.txt
 	$(UV) pip compile --quiet --no-deps --generate-hashes --no-emit-index-url --no-header requirements/data.in -o requirements/data.txt
 	$(UV) pip compile --quiet --no-deps --generate-hashes --no-emit-index-url --no-header requirements/node.in -o requirements/node.txt
 
