@@ -113,14 +113,15 @@ class ApiConfig(UnitConfig):
 
     `descriptor` is a socket that listens already, which the API is handed, or -1; `door` is the name of a door (see
     `dynamos.kit.doors`) that hands it one, or empty; `gateway` is the address at which the parties' agents reach the
-    gateway, where that is not `host`. `patience` is for how many seconds a request waits for an orchestrator that is
-    away.
+    gateway, where that is not `host`, and `gateway_port` its port, 0 for a free one. `patience` is for how many seconds
+    a request waits for an orchestrator that is away.
     """
 
     jwks: Path
     descriptor: int = -1
     door: str = ""
     gateway: str = ""
+    gateway_port: int = 0
     patience: float = 30.0
 
     parties: tuple[Name, ...]
