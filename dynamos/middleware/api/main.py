@@ -94,7 +94,8 @@ def _listen(config: ApiConfig) -> Listen:
 
     @contextlib.asynccontextmanager
     async def listen(gateway: Gateway) -> AsyncIterator[str]:
-        receiver = Receiver(config.credentials, host=config.gateway or config.host, port=0, admit=gateway.admit)
+        host = config.gateway or config.host
+        receiver = Receiver(config.credentials, host=host, port=config.gateway_port, admit=gateway.admit)
         await receiver.start()
         try:
             yield receiver.address
