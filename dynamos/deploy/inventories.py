@@ -85,8 +85,9 @@ def inventory(name: str | Path, nodes: Iterable[Reached], control: Path, *, over
     file = places.profile_file(name)
     profile = _with_driver(profiles.load(file), overlay)
     marketplace = profiles.resolve(profile)
-    if profile.driver == "processes":
-        hint = "dynamos up runs it; a profile with driver: namespaces or ssh has nodes"
+    if profile.driver in ("processes", "kubernetes"):
+        verb = "up" if profile.driver == "processes" else "stack up"
+        hint = f"dynamos {verb} runs it; a profile with driver: namespaces or ssh has nodes"
         raise BadInput(f"the profile {profile.name!r} has no nodes to set up", where="$.driver", hint=hint)
     reached = {each.node: each for each in nodes}
     placed = _placed(profile, marketplace)

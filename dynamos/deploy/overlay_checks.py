@@ -39,7 +39,8 @@ def _without_networks(profile: Profile, notes: Notes) -> None:
         message = f"the driver 'processes' has no networks, so there can be no overlay {profile.overlay.driver!r}"
         notes.wrong(("overlay", "driver"), message, "write driver: namespaces, or overlay: {driver: none}")
     for member in ("links", "timeline"):
-        if getattr(profile, member) and profile.driver != "namespaces" and (member, profile.driver) != ("links", "ssh"):
+        theirs = member == "links" and profile.driver in ("ssh", "kubernetes")
+        if getattr(profile, member) and profile.driver != "namespaces" and not theirs:
             message = f"the driver {profile.driver!r} makes no networks: {member} have no effect"
             notes.odd((member,), message.replace("timeline have", "the timeline has"), "write driver: namespaces")
 

@@ -6,11 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dynamos.deploy import data, marketplaces, merging, overlay_checks, places, planner_checks, site_checks
+from dynamos.deploy import (
+    cluster_checks,
+    data,
+    marketplaces,
+    merging,
+    overlay_checks,
+    places,
+    planner_checks,
+    site_checks,
+)
 from dynamos.deploy.extending import Layered, open_layered
 from dynamos.deploy.notes import Notes
 from dynamos.deploy.salvage import salvage
 from dynamos.kit.errors import Mistake, Mistakes, NotFound
+from dynamos.model.clusters import Cluster
 from dynamos.model.documents import json_path
 from dynamos.model.marketplaces import Marketplace
 from dynamos.model.profiles import Profile
@@ -114,7 +124,17 @@ def _placed(layered: Layered, profile: Profile, notes: Notes) -> Profile:
         for party, where in profile.data_folders.items()
     }
     sites = {name: _with_identities(layered, site, notes) for name, site in profile.sites.items()}
-    return profile.model_copy(update={"marketplace": market, "data_folders": folders, "sites": sites})
+    told = {"marketplace": market, "data_folders": folders, "sites": sites, "cluster": _reached(layered, profile)}
+    return profile.model_copy(update=told)
+
+
+def _reached(layered: Layered, profile: Profile) -> Cluster:
+    """Give the profile's cluster, with the path of the file that says how to reach it."""
+    cluster = profile.cluster
+    if not cluster.kubeconfig:
+        return cluster
+    path = layered.beside("cluster", "kubeconfig") / Path(cluster.kubeconfig).expanduser()
+    return cluster.model_copy(update={"kubeconfig": str(path)})
 
 
 def _with_identities(layered: Layered, site: Site, notes: Notes) -> Site:
@@ -141,5 +161,6 @@ def _check(profile: Profile, notes: Notes, lost: frozenset[str] = frozenset()) -
     parties = reading.marketplace.parties if reading else None
     site_checks.check_sites(profile, notes, parties, lost)
     overlay_checks.check_overlay(profile, notes, parties, lost)
+    cluster_checks.check_cluster(profile, notes, parties, lost)
     planner_checks.check_planner(profile, notes)
     return merging.Merger(profile, reading.marketplace, notes).merge() if reading else None

@@ -56,6 +56,9 @@ def prepare(folder: StateFolder, path: Path) -> Prepared:
     profile = profiles.load(path)
     if profile.name == SHARED_DATA:
         raise BadInput("a profile cannot be called 'data'", where=f"{path} ($.name)", hint="give it another name")
+    if profile.driver == "kubernetes":
+        hint = f"dynamos stack up {profile.name}, or dynamos manifests {profile.name}"
+        raise BadInput("the driver 'kubernetes' is not of this machine", where=f"{path} ($.driver)", hint=hint)
     marketplace = profiles.resolve(profile)
     if profile.driver == "namespaces":
         networks.check_rights()

@@ -72,7 +72,7 @@ def _names(profile: Profile, notes: Notes, parties: Iterable[str]) -> None:
 
 
 def _nodes(profile: Profile, notes: Notes) -> None:
-    if profile.driver != "processes" and not profile.sites:
+    if profile.driver in ("namespaces", "ssh") and not profile.sites:
         notes.wrong(("driver",), f"driver {profile.driver!r} needs sites", "add sites: {here: {parties: […]}}")
     if len(profile.sites) > MOST_SITES:
         notes.wrong(("sites",), f"there are {len(profile.sites)} sites, expected at most {MOST_SITES}")

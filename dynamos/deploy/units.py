@@ -4,6 +4,8 @@ Pure. What it gives is rendered as supervised processes (`dynamos up`), and can 
 
 Where sites are machines of their own, the hub of the bus, the orchestrator and the API are at the control site. Every
 other site with parties has a leaf of the bus, which its units talk to; each site with parties has a network helper.
+
+On a cluster, a node is a namespace: one for each party, and one for all the rest.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from dynamos.middleware.configs import (
     UnitConfig,
 )
 from dynamos.model.agreements import Agreement
+from dynamos.model.clusters import control_namespace, party_namespace
 from dynamos.model.marketplaces import Marketplace
 from dynamos.model.profiles import Profile
 from dynamos.model.sites import host_name
@@ -91,14 +94,14 @@ def units(profile: Profile, marketplace: Marketplace, places: Places) -> dict[st
     """
     made = _Units(profile, marketplace, places)
     found: dict[str, list[Unit]] = {}
-    for node, unit in made.apart() if made.own_networks else made.together():
+    for node, unit in made.placed():
         found.setdefault(node, []).append(unit)
     return found
 
 
 def sites_with_parties(profile: Profile) -> list[str]:
     """Give the sites that parties work at: those with a network helper."""
-    return [site.name for site in profile.sites.values() if site.parties] if profile.driver != "processes" else []
+    return [site.name for site in profile.sites.values() if site.parties] if _has_machines(profile) else []
 
 
 def behind_leaves(profile: Profile) -> dict[str, tuple[str, ...]]:
@@ -110,6 +113,33 @@ def behind_leaves(profile: Profile) -> dict[str, tuple[str, ...]]:
     }
 
 
+def leaves_of(profile: Profile) -> dict[str, tuple[str, ...]]:
+    """Give the parties that talk to a leaf of the bus in a cluster, by site."""
+    sites = profile.sites.values() if profile.cluster.leaves else ()
+    return {site.name: site.parties for site in sites if site.parties and site.name != profile.control_site}
+
+
+def hub_in(profile: Profile) -> str:
+    """Give the name by which a cluster's pods find the hub of the bus."""
+    return f"{BUS}.{control_namespace(profile.name)}.svc"
+
+
+def leaf_in(profile: Profile, site: str) -> str:
+    """Give the name by which a cluster's pods find the leaf of a site."""
+    return f"{BUS}-{host_name(site)}.{control_namespace(profile.name)}.svc"
+
+
+def peers_in(profile: Profile) -> tuple[str, ...]:
+    """Give the names by which the servers of the hub find each other in a cluster; none where there is one server."""
+    count = profile.cluster.bus_replicas
+    ours = f"{BUS}-peers.{control_namespace(profile.name)}.svc"
+    return tuple(f"{BUS}-{number}.{ours}" for number in range(count)) if count > 1 else ()
+
+
+def _has_machines(profile: Profile) -> bool:
+    return profile.driver in ("namespaces", "ssh")
+
+
 @dataclass
 class _Units:
     profile: Profile
@@ -119,9 +149,15 @@ class _Units:
     own_networks: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        self.own_networks = self.profile.driver != "processes"
+        self.own_networks = _has_machines(self.profile)
         checked(self.marketplace.parties, sites_with_parties(self.profile))
         self.state = wanted(self.profile)
+
+    def placed(self) -> Iterator[tuple[str, Unit]]:
+        """Give each unit with its node."""
+        if self.profile.driver == "kubernetes":
+            return self.clustered()
+        return self.apart() if self.own_networks else self.together()
 
     def together(self) -> Iterator[tuple[str, Unit]]:
         """All on one node, without networks of their own."""
@@ -151,6 +187,25 @@ class _Units:
                 yield node, self._agent(party, after, **own, **self._bus(site))
         handed: dict[str, Any] = {"descriptor": HANDED, "gateway": self._address(control)}
         yield control, self._api(port=self.places.api_port, **handed, **hub)
+
+    def clustered(self) -> Iterator[tuple[str, Unit]]:
+        """Each in its namespace. Where a pod is, it is told when it starts."""
+        profile, control = self.profile, control_namespace(self.profile.name)
+        hub = {"bus": f"tls://{hub_in(profile)}:{PORTS['bus']}"}
+        yield control, Unit(BUS, "bus", hosts=(hub_in(profile), *peers_in(profile)))
+        leaves = leaves_of(profile)
+        for site, behind in leaves.items():
+            yield control, Unit(server_of(site), "leaf", (BUS,), hosts=(leaf_in(profile, site),), speaks_for=behind)
+        yield control, self._orchestrator(**hub)
+        for party in self.marketplace.parties:
+            site = profile.site_of(party)
+            near = {"bus": f"tls://{leaf_in(profile, site)}:{PORTS['bus']}", "server": server_of(site)}
+            own = near if site in leaves else hub
+            after = (near["server"] if site in leaves else BUS,)
+            members = {"port": PORTS["exchange"], "scope": profile.overlay.scope, **own}
+            yield party_namespace(profile.name, party), self._agent(party, after, **members)
+        gateway = {"host": "0.0.0.0", "gateway_port": PORTS["exchange"]}  # noqa: S104  a pod's own, behind its policies
+        yield control, self._api(port=PORTS["api"], **gateway, **hub)
 
     def _orchestrator(self, **members: Any) -> Unit:
         market = self.marketplace

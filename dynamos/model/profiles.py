@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from dynamos.model.clusters import Cluster
 from dynamos.model.datasets import Source
 from dynamos.model.networks import Fault, Group, Link, Overlay
 from dynamos.model.services import Limits
@@ -41,19 +42,21 @@ class Profile(Value):
     """A testbed and the marketplace on it.
 
     `extends` is another profile, of which this one says only what differs. `driver` is what sites are made of:
-    `processes` of this machine without networks of their own, `namespaces` with real ones, or machines that exist, by
-    `ssh`. `control` is the site of the orchestrator, the API and the bus's hub; without it, the first. `marketplace` is
-    the name of one that comes with DYNAMOS, or the path of a folder. `data` says where tables of a party lie that the
-    marketplace does not say it of, and `data_folders` the folder that these paths are relative to (else `data/<party>`
-    in the marketplace's folder). `admins`, `duties` (request type to services) and `rules` (data set, table and column
-    to a rule like "truncate:4") are added to what the marketplace says. Without `sites`, every party is at one.
+    `processes` of this machine without networks of their own, `namespaces` with real ones, machines that exist, by
+    `ssh`, or nodes of a `cluster`, by `kubernetes`. `control` is the site of the orchestrator, the API and the bus's
+    hub; without it, the first. `marketplace` is the name of one that comes with DYNAMOS, or the path of a folder.
+    `data` says where tables of a party lie that the marketplace does not say it of, and `data_folders` the folder that
+    these paths are relative to (else `data/<party>` in the marketplace's folder). `admins`, `duties` (request type to
+    services) and `rules` (data set, table and column to a rule like "truncate:4") are added to what the marketplace
+    says. Without `sites`, every party is at one.
     """
 
     name: Name
     description: str = ""
     extends: str = ""
-    driver: Literal["processes", "namespaces", "ssh"] = "processes"
+    driver: Literal["processes", "namespaces", "ssh", "kubernetes"] = "processes"
     marketplace: str
+    cluster: Cluster = Cluster()
     sites: dict[Name, Site] = Field(default_factory=dict)
     control: Name | None = None
     links: tuple[Link, ...] = ()

@@ -41,9 +41,10 @@ NOTHING = Wanted("", "", {})
 def wanted(profile: Profile) -> Wanted:
     """Give the wanted state of a profile that `validate` has found right.
 
-    With the driver `processes` it is empty: sites are processes then, and have no networks.
+    With the driver `processes` it is empty: sites are processes then, and have no networks. So it is with `kubernetes`,
+    whose cluster has networks of its own.
     """
-    if profile.driver == "processes":
+    if profile.driver in ("processes", "kubernetes"):
         return Wanted(profile.name, profile.driver, {})
     plan = Addresses(profile.subnets)
     order = {site: index for index, site in enumerate(profile.sites)}

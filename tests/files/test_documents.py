@@ -69,7 +69,7 @@ settings: {apiPort: -1, open: maybe, deadline: [], limits: {memory: 12XB}}
 """
     assert mistakes_of(text, model=Profile) == [
         (
-            "x.yaml:3:1 ($.driver): found 'proceses', expected 'processes', 'namespaces' or 'ssh'"
+            "x.yaml:3:1 ($.driver): found 'proceses', expected 'processes', 'namespaces', 'ssh' or 'kubernetes'"
             " (did you mean 'processes'?)"
         ),
         "x.yaml:4:12 ($.settings.apiPort): found -1, expected at least 0",

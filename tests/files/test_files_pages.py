@@ -12,6 +12,7 @@ from dynamos.deploy import profiles
 from dynamos.deploy.marketplace_files import FILES, Head
 from dynamos.model.agreements import Agreement, Relation
 from dynamos.model.archetypes import Archetype
+from dynamos.model.clusters import Cluster, Ingress, Quota
 from dynamos.model.datasets import DataSet, Source
 from dynamos.model.explanations import members
 from dynamos.model.marketplaces import Party
@@ -63,6 +64,9 @@ def test_the_marketplace_of_the_how_to_is_right(tmp_path: Path) -> None:
         Fault,
         Subnets,
         Settings,
+        Cluster,
+        Quota,
+        Ingress,
     ],
 )
 def test_every_member_of_a_file_is_on_the_reference_page(model: type[BaseModel]) -> None:
