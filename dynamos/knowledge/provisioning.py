@@ -20,16 +20,19 @@ from dynamos.knowledge.streams import failure
 _NAME_IN_USE = 10058
 
 
-async def provision(url: str, credentials: Credentials, parties: Iterable[str], *, within: float = 10.0) -> None:
+async def provision(
+    url: str, credentials: Credentials, parties: Iterable[str], *, within: float = 10.0, replicas: int = 1
+) -> None:
     """Make what is not there yet, and give what is there the settings of now. Nothing is ever removed.
 
-    `credentials` are the administrator's. Raises Full where the server has no room, Unauthenticated, Unavailable,
-    TimedOut.
+    `credentials` are the administrator's; `replicas` is how many servers keep each thing. Raises Full where the server
+    has no room, Unauthenticated, Unavailable, TimedOut.
     """
     connection = await dial(url, credentials, ADMIN, within=within)
     try:
         jetstream = connection.client.jetstream(timeout=within)
         for config in (*map(bucket_config, buckets(parties)), *map(ledger_config, LEDGERS)):
+            config.num_replicas = replicas
             await _make(jetstream, config)
     except nats.js.errors.APIError as error:
         raise failure({"err_code": error.err_code, "description": error.description}, url) from error
