@@ -50,6 +50,12 @@ class Connections:
                 known = self._clients[peer] = (address, self._client(peer, address))
             return known[1]
 
+    def leave(self, peer: str) -> None:
+        """Let go of the connection to `peer`, which ends with the last stream on it. Does nothing where there is
+        none."""
+        with self._lock:
+            self._clients.pop(peer, None)
+
     def close(self) -> None:
         with self._lock:
             self._clients.clear()

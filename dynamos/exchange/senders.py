@@ -98,6 +98,10 @@ class Sender:
             compression=compression,
         )
 
+    def leave(self, peer: str) -> None:
+        """Keep no connection to `peer`: the next stream makes one of its own."""
+        self._connections.leave(peer)
+
     async def close(self) -> None:
         """Cancel every stream and end the threads."""
         self._closed = True

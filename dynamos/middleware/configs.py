@@ -43,7 +43,7 @@ class AgentConfig(UnitConfig):
 
     `orchestrator` is the path of the certificate whose key signs grants, `api` of the one whose key signs vouchers.
     `desk` is the folder of the site's network helper for this party, where the party's streams have a network of their
-    own; `scope` tells how long such a network lasts.
+    own; `scope` tells how long such a network lasts. `policies` is for agents that run in a cluster.
     """
 
     party: Party
@@ -56,6 +56,22 @@ class AgentConfig(UnitConfig):
     api: Path
     desk: Path | None = None
     scope: Scope = "marketplace"
+    policies: PoliciesConfig | None = None
+
+
+class PoliciesConfig(Value):
+    """An agent in a cluster: a NetworkPolicy in its own namespace opens the ways of a part for the part's life.
+
+    `namespaces` are those of all parties, `testbed` is what objects are labelled with. An empty `kubeconfig` takes the
+    pod's own service account. A way must carry within `patience` seconds. `prove` has the agent try whether a way is
+    shut before it is opened for the first time, since a cluster may take policies and enforce none.
+    """
+
+    testbed: Name
+    namespaces: dict[Name, str]
+    kubeconfig: str = ""
+    patience: float = Field(default=10.0, gt=0)
+    prove: bool = True
 
 
 class OrchestratorConfig(UnitConfig):
@@ -130,4 +146,5 @@ class ApiConfig(UnitConfig):
     orchestrator: Path
 
 
+AgentConfig.model_rebuild()
 OrchestratorConfig.model_rebuild()

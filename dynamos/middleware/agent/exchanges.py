@@ -110,6 +110,10 @@ class LocalExchange:
             compression=compression,
         )
 
+    def leave(self, peer: str) -> None:
+        """Keep no connection to `peer`."""
+        self._sender.leave(peer)
+
     async def close(self) -> None:
         await self._receiver.close()
         await self._sender.close()

@@ -17,7 +17,7 @@ from dynamos.exchange.senders import Sender
 from dynamos.jobs import linux
 from dynamos.jobs.sandbox import SandboxRunner
 from dynamos.kit.clocks import SystemClock
-from dynamos.kit.errors import DynamosError, Refused, TimedOut, Unavailable
+from dynamos.kit.errors import BadInput, DynamosError, Refused, TimedOut, Unavailable
 from dynamos.kit.waits import until
 from dynamos.knowledge import jetstream
 from dynamos.knowledge.bases import PRESENCE, SHARED, KnowledgeBase, bucket_of
@@ -31,13 +31,15 @@ from dynamos.middleware.agent.exchanges import LocalExchange, Sends
 from dynamos.middleware.agent.gatekeepers import Gatekeeper, Policy
 from dynamos.middleware.agent.inbox import Inbox
 from dynamos.middleware.agent.loads import Gauge, capacity_of
+from dynamos.middleware.agent.opened import OpenedWays
 from dynamos.middleware.agent.wardens import Warden
 from dynamos.middleware.agent.ways import FreshWays, OneWay, StandingWay, Ways
-from dynamos.middleware.configs import AgentConfig
+from dynamos.middleware.configs import AgentConfig, PoliciesConfig
 from dynamos.middleware.identity.requestors import Requestors
 from dynamos.middleware.identity.spent import SpentGrants
 from dynamos.middleware.messages import Change, EndPart, EndParts, Presence, StartPart
 from dynamos.middleware.network.desks import Customer
+from dynamos.middleware.network.openings import Home, Openings
 from dynamos.middleware.views import SharedView, background, catalogue_of
 from dynamos.policy.builtin import BuiltIn
 
@@ -120,6 +122,10 @@ def _local(config: AgentConfig) -> LocalExchange:
 
 async def _ways(config: AgentConfig, local: LocalExchange, nursery: Nursery | None) -> Ways:
     """Have streams go by the party's container where it has one. Then nothing listens here: we only send results."""
+    if config.policies is not None:
+        opened = OpenedWays(_openings(config, config.policies), local, config.name, config.policies)
+        await opened.start()
+        return opened
     if config.desk is None or nursery is None:
         await local.start()
         return OneWay(local)
@@ -133,6 +139,17 @@ async def _ways(config: AgentConfig, local: LocalExchange, nursery: Nursery | No
     except Refused as error:  # a party in no group: it has results to give, and no rows to exchange
         log.warning("agent.alone party=%s error=%s", config.name, error)
     return way
+
+
+def _openings(config: AgentConfig, policies: PoliciesConfig) -> Openings:
+    """Give the cluster's network, as this pod may change it. Raises BadInput where the pod is not told who it is."""
+    from dynamos.middleware.network.cluster import ClusterOpenings  # noqa: PLC0415  of the extra `kubernetes`
+
+    pod, uid = os.environ.get("POD_NAME", ""), os.environ.get("POD_UID", "")
+    if not pod or not uid:
+        raise BadInput("POD_NAME and POD_UID tell an agent in a cluster which pod it is", where=config.name)
+    home = Home(config.name, policies.testbed, policies.namespaces, pod, uid)
+    return ClusterOpenings(home, kubeconfig=policies.kubeconfig)
 
 
 async def _agent(
