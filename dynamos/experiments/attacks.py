@@ -27,13 +27,14 @@ from dynamos.kit.clocks import SystemClock
 from dynamos.kit.credentials import Credentials
 from dynamos.kit.errors import Broken, DynamosError, Refused, TimedOut, Unauthenticated, Unavailable
 from dynamos.knowledge import jetstream
-from dynamos.knowledge.bases import KnowledgeBase, bucket_of
+from dynamos.knowledge.bases import PRESENCE, KnowledgeBase, bucket_of
 from dynamos.knowledge.buses import Unheard
 from dynamos.knowledge.dials import dial
 from dynamos.knowledge.permissions import ORCHESTRATOR
 from dynamos.middleware.configs import UnitConfig
 from dynamos.middleware.identity import grants
 from dynamos.middleware.identity.authority import Authority
+from dynamos.middleware.instances import parsed
 from dynamos.model.jobs import Grant
 from dynamos.testbed.proofs.isolation import isolation
 from dynamos.testbed.proofs.matrices import Cell, Matrix
@@ -143,7 +144,7 @@ def other_account(bed: Bed, victim: str, thief: str) -> Attack:
             "read its agreement": lambda: base.store(bucket_of(victim)).get("agreement"),
             "wrote its agreement": lambda: base.store(bucket_of(victim)).put("agreement", {}),
             "reported in its name": lambda: base.bus.request(f"report.{victim}", {}, within=_WITHIN),
-            "started its parts": lambda: base.bus.request(f"agent.{victim}.start", {}, within=_WITHIN),
+            "started its parts": lambda: base.bus.request(f"agent.{victim}.any.start", {}, within=_WITHIN),
             "wrote its audit": lambda: base.log("audit").append(f"{victim}.decision", {}),
         }
         got, refused = [], []
@@ -180,7 +181,8 @@ def _start(bed: Bed, victim: str, ask: Callable[[], Any], change: Callable[[str]
             end = time.monotonic() + _RESTART
             while True:
                 try:
-                    return await base.bus.request(f"agent.{victim}.start", message, within=_WITHIN)
+                    instance = await _instance(base, victim)
+                    return await base.bus.request(f"agent.{victim}.{instance}.start", message, within=_WITHIN)
                 except Unheard:  # it may just be starting
                     if time.monotonic() > end:
                         raise
@@ -200,7 +202,7 @@ async def _overheard(unit: UnitConfig, ask: Callable[[], Any], pool: ThreadPoolE
         heard.append(message.data)
 
     try:
-        await connection.client.subscribe(f"agent.{unit.name}.start", cb=hear)
+        await connection.client.subscribe(f"agent.{unit.name}.*.start", cb=hear)
         await connection.client.flush()
         await asyncio.get_running_loop().run_in_executor(pool, ask)
         await connection.client.flush()
@@ -210,6 +212,12 @@ async def _overheard(unit: UnitConfig, ask: Callable[[], Any], pool: ThreadPoolE
         raise Broken(f"no part of {unit.name!r} was started by what was asked", where="attack")
     told: dict[str, Any] = json.loads(heard[0])
     return told
+
+
+async def _instance(base: KnowledgeBase, party: str) -> str:
+    """Give the newest agent of a party that says that it is there."""
+    there = await base.store(PRESENCE).entries(party)
+    return parsed(max(there, key=lambda entry: entry.revision).key)[1] if there else "nobody"
 
 
 async def _connected(unit: UnitConfig) -> KnowledgeBase:

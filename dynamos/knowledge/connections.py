@@ -21,7 +21,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from dynamos.kit.errors import BadInput, DynamosError, Refused, TimedOut
-from dynamos.knowledge.buses import Unheard
+from dynamos.knowledge.buses import Nobody, Unheard
 from dynamos.knowledge.subjects import inbox
 
 T = TypeVar("T")
@@ -91,6 +91,11 @@ class Connection:
         """Listen no more; without a server there is nothing to do."""
         with suppress(nats.errors.Error, OSError):
             await sub.unsubscribe()
+
+    async def leave(self, sub: Subscription) -> None:
+        """Listen no more, and return when everything that came before has been handed on."""
+        with suppress(nats.errors.Error, OSError):
+            await sub.drain()  # type: ignore[no-untyped-call]
 
     async def ready(self, within: float) -> None:
         """Wait until the server is there. Raises Unavailable if it is not within `within` seconds."""
@@ -256,7 +261,7 @@ def _ours(error: Exception, subject: str, within: float) -> DynamosError:
         case DynamosError():
             return error
         case nats.errors.NoRespondersError():
-            return Unheard("nobody listens", where=subject)
+            return Nobody("nobody listens", where=subject)
         case nats.errors.TimeoutError():
             return TimedOut(f"no answer within {within:g} s", where=subject)
         case nats.errors.MaxPayloadError():

@@ -29,6 +29,11 @@ class Workers:
         task.add_done_callback(self._done)
         return task
 
+    async def settle(self) -> None:
+        """Wait until everything that runs has ended."""
+        while others := [task for task in self._tasks if task is not asyncio.current_task()]:
+            await asyncio.wait(others)
+
     async def close(self) -> None:
         """Cancel everything that runs and wait until it has ended. A handler that closes its own listener goes on."""
         others = [task for task in self._tasks if task is not asyncio.current_task()]

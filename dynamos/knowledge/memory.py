@@ -14,7 +14,7 @@ from dynamos.kit.clocks import Clock, SystemClock
 from dynamos.kit.errors import Conflict, Full, NotFound, Refused, TimedOut, Unauthenticated
 from dynamos.knowledge import subjects
 from dynamos.knowledge.bases import KnowledgeBase, Log
-from dynamos.knowledge.buses import Bus, Handler, Message, Unheard
+from dynamos.knowledge.buses import Bus, Handler, Message, Nobody, Unheard
 from dynamos.knowledge.envelopes import answer, decode, encode, open_answer
 from dynamos.knowledge.layouts import LEDGERS, Bucket, Ledger, buckets
 from dynamos.knowledge.listeners import Workers
@@ -256,7 +256,7 @@ class _Bus:
         payload = encode(message, what=self._sayable(subject))
         chosen = self._chosen(subject)
         if not chosen:
-            raise Unheard("nobody listens", where=subject)
+            raise Nobody("nobody listens", where=subject)
         try:
             async with asyncio.timeout(within):
                 waiting = [await listener.give(subject, payload) for listener in chosen]
@@ -314,6 +314,11 @@ class _Listener:
 
         await self._workers.start(work())
         return answered
+
+    async def leave(self) -> None:
+        if self in self._among:
+            self._among.remove(self)
+        await self._workers.settle()
 
     async def close(self) -> None:
         if self in self._among:

@@ -63,6 +63,12 @@ class Listener:
         """Begin the work on one message."""
         await self._workers.start(self._work(message))
 
+    async def leave(self) -> None:
+        """Hear nothing new, and return when what has come was answered."""
+        if self.subscription is not None:
+            await self._connection.leave(self.subscription)
+        await self._workers.settle()
+
     async def close(self) -> None:
         """Listen no more, and cancel the handlers at work."""
         self._among.discard(self)

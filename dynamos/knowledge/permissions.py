@@ -110,7 +110,7 @@ def _party(name: str) -> Rights:
         asks=(f"report.{name}",),
         answers=(f"agent.{name}.>",),
         reads=(bucket_of(name), SHARED, PRESENCE),
-        writes=(f"{bucket_of(name)}.>", f"{PRESENCE}.{name}"),
+        writes=(f"{bucket_of(name)}.>", f"{PRESENCE}.{name}.>"),
         appends=_own(name),
     )
 
@@ -121,7 +121,7 @@ def _orchestrator(parties: tuple[str, ...], sites: Sequence[str]) -> Rights:
         answers=(f"{ORCHESTRATOR}.>", "report.*"),
         tells=("job.>",),
         reads=(SHARED, JOBS, PRESENCE, ADAPTATION, *(bucket_of(name) for name in parties)),
-        writes=(f"{SHARED}.>", f"{JOBS}.>", f"{ADAPTATION}.>"),
+        writes=(f"{SHARED}.>", f"{JOBS}.>", f"{ADAPTATION}.>", f"{PRESENCE}.{ORCHESTRATOR}.>"),
         appends=(*_own(ORCHESTRATOR), f"{ADAPTATION}.{ORCHESTRATOR}.>"),
         inspects=("audit", ADAPTATION),
     )
@@ -132,6 +132,7 @@ def _api() -> Rights:
         asks=(f"{ORCHESTRATOR}.>",),
         hears=("job.>",),
         reads=(SHARED, JOBS, PRESENCE),
+        writes=(f"{PRESENCE}.{API}.>",),
         appends=_own(API),
         inspects=("traces", ADAPTATION),
     )

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from dynamos.model.decisions import Decision
-from dynamos.model.jobs import Job
+from dynamos.model.jobs import Job, PartReport
 from dynamos.model.plans import Plan
 from dynamos.model.requests import Request
 from dynamos.model.values import Name, Value
@@ -97,7 +97,8 @@ class Seen(Value):
 class Change(Value):
     """`orchestrator.change`, API -> orchestrator: write one value. Answer: Changed.
 
-    An agreement goes on to its party's agent (`agent.<PARTY>.agreement`, the same message), which checks `voucher`.
+    An agreement goes on to one of its party's agents (`agent.<PARTY>.agreement`, the same message), which checks
+    `voucher`; the others follow what it has written.
     `value` None removes it. With `revision`, only if that is still the last one.
     """
 
@@ -143,14 +144,16 @@ class JobEvent(Value):
 
 
 class StartPart(Value):
-    """`agent.<PARTY>.start`, orchestrator -> agent: run your part. Answer: Started.
+    """`agent.<PARTY>.<INSTANCE>.start`, orchestrator -> agent: run your part. Answer: Started.
 
-    `grant` is a signed Grant; the request is the requestor's, and its digest is in the grant.
+    `grant` is a signed Grant; the request is the requestor's, and its digest is in the grant. `orchestrator` is the
+    life that wants the report.
     """
 
     grant: str
     request: Request
     voucher: str = ""
+    orchestrator: str = ""
     trace: dict[str, str] = Field(default_factory=dict)
 
 
@@ -161,9 +164,19 @@ class Started(Value):
     isolation: tuple[str, ...]
 
 
+class Report(Value):
+    """`report.<PARTY>`, agent -> orchestrator: how a part ended. Answer: empty, once somebody has taken it.
+
+    `orchestrator` is the life of the orchestrator that had the part started: another one that hears it passes it on.
+    """
+
+    report: PartReport
+    orchestrator: str = ""
+
+
 class EndPart(Value):
-    """`agent.<PARTY>.end`, orchestrator -> agent: stop this job's part now. Answer: empty. Then a PartReport follows on
-    `report.<PARTY>`, as for every part that ends."""
+    """`agent.<PARTY>.<INSTANCE>.end`, orchestrator -> agent: stop this job's part now. Answer: empty. Then a Report
+    follows, as for every part that ends. `agent.<PARTY>.end` tells all agents of the party."""
 
     job: str
     code: str
@@ -171,7 +184,8 @@ class EndPart(Value):
 
 
 class EndParts(Value):
-    """`agent.<PARTY>.ends`, orchestrator -> agent: stop many jobs' parts now. Answer: empty, then a report of each."""
+    """`agent.<PARTY>.<INSTANCE>.ends`, orchestrator -> agent: stop many jobs' parts now. Answer: empty, then a report
+    of each. `agent.<PARTY>.ends` tells all agents of the party."""
 
     ends: tuple[EndPart, ...]
 
@@ -194,9 +208,10 @@ class Load(Value):
 
 
 class Presence(Value):
-    """`presence` bucket, key = party: who is there. `instance` is new for every start of the agent.
+    """`presence` bucket, key = `<PARTY>.<INSTANCE>`: who is there. `instance` is new for every start of the agent.
 
-    One that is `leaving` finishes what it runs and comes back soon: what is new has to wait for that.
+    One that is `leaving` finishes what it runs. Where no other of its party is there, one comes back soon: what is new
+    has to wait for that. Orchestrators and APIs say that they are there in the same way, under their units' names.
     """
 
     party: Name

@@ -59,11 +59,12 @@ class Watch(Value):
 
 
 class PartySeen(Value):
-    """A party now: whether its agent is there, whether it is about to be restarted, the revision of its agreement, and
-    what its agent says of its load."""
+    """A party now: whether an agent of it is there, and how many, whether the last one is about to be restarted, the
+    revision of its agreement, and what its agents say of their load."""
 
     online: bool
     leaving: bool = False
+    instances: int = 0
     agreement: int = 0
     load: dict[str, Any] = Field(default_factory=dict)
 

@@ -118,7 +118,7 @@ class Job(Value):
     """The record of one job in the knowledge base.
 
     `replaces` is the job that this one runs again, in the way that is permitted now; `orchestrator` is the life of the
-    orchestrator that sees the job to its end.
+    orchestrator that sees the job to its end, `instances` are the agents that run its parts, by party.
     """
 
     id: str
@@ -134,5 +134,6 @@ class Job(Value):
     error: dict[str, Any] | None = None
     replaces: str | None = None
     orchestrator: str | None = None
+    instances: dict[Name, str] = Field(default_factory=dict)
     parts: dict[Name, PartReport] = Field(default_factory=dict)
     timings: dict[str, float] = Field(default_factory=dict)

@@ -338,7 +338,7 @@ def test_the_monitor_tells_who_is_there_and_which_agreement_holds(tmp_path):
     async def work(rigged):
         kb = rigged.cluster.connect("SURF")
         there = Presence(party="SURF", instance="1", address="x", active_since="now", config_updated="now")
-        async with announce(kb.store(PRESENCE), "SURF", there):
+        async with announce(kb.store(PRESENCE), "SURF.1", there):
             await until("SURF is there", lambda: "SURF" in rigged.helm._overview.online())
             return await rigged.helm.monitor(Watch())
 

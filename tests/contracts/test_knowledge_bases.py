@@ -463,7 +463,9 @@ def test_a_party_can_neither_read_nor_write_what_is_anothers(run: Case) -> None:
         with pytest.raises(Refused):
             async with asyncio.timeout(2), theirs.watch():
                 pass
-        await refused(party.store(PRESENCE).put("VU", {}))
+        await party.store(PRESENCE).put("UVA.1", {})
+        for key in ("VU", "VU.1", "UVA", "orchestrator.1", "api.1"):
+            await refused(party.store(PRESENCE).put(key, {}))
         await refused(party.store(SHARED).put("archetypes.a", {}))
         await refused(party.store(JOBS).entries())
         await refused(party.log("audit").append("VU.decision", {}))
@@ -495,7 +497,7 @@ def test_not_even_the_orchestrator_writes_an_agreement(run: Case) -> None:
         store = orchestrator.store(bucket_of("UVA"))
         assert await store.get("agreement")
         await refused(store.put("agreement", {}))
-        await refused(orchestrator.store(PRESENCE).put("UVA", {}))
+        await refused(orchestrator.store(PRESENCE).put("UVA.1", {}))
         await refused(orchestrator.log("audit").append("UVA.decision", {}))
         await refused(orchestrator.bus.publish("report.UVA", {}))
 

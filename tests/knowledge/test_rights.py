@@ -84,7 +84,7 @@ def test_a_partys_account_imports_what_it_may_use_and_nothing_else() -> None:
     assert sorted(entry["service"]["subject"] for entry in account["imports"] if "service" in entry) == sorted([
         "report.UVA",
         "$KV.party_UVA.>",
-        "$KV.presence.UVA",
+        "$KV.presence.UVA.>",
         *(f"{log}.UVA{rest}" for log in ("audit", "trace") for rest in ("", ".>")),
         *(f"$JS.API.DIRECT.GET.{stream}" for stream in reads),
         *(f"$JS.API.DIRECT.GET.{stream}.$KV.{stream[3:]}.>" for stream in reads),

@@ -48,7 +48,10 @@ async def prepare(market: Marketplace) -> None:
 KV, API = "$KV.party_VU", "$JS.API"
 FORBIDDEN = [
     f"{KV}.agreement",
-    "$KV.presence.VU",
+    "$KV.presence.VU.1",
+    "$KV.presence.UVA",
+    "$KV.presence.orchestrator.1",
+    "$KV.presence.api.1",
     "$KV.shared.archetypes.a",
     "changes.party_VU.agreement",
     "changes.shared.x",
@@ -161,12 +164,12 @@ def test_a_writer_cannot_purge_with_a_header(tmp_path: Path) -> None:
         await prepare(market)
         orchestrator, party = await market.connect("orchestrator"), await market.raw("UVA")
         victim = await market.connect("VU")
-        await victim.store("presence").put("VU", {"here": True})
-        for subject in ("audit.UVA.x", "$KV.presence.UVA"):
+        await victim.store("presence").put("VU.1", {"here": True})
+        for subject in ("audit.UVA.x", "$KV.presence.UVA.1"):
             for how in ("all", "sub"):
                 given = await party.request(subject, b"{}", within=5, headers={"Nats-Rollup": how})
                 assert "error" in json.loads(given.data)
-        assert [entry.key for entry in await orchestrator.store("presence").entries()] == ["VU"]
+        assert [entry.key for entry in await orchestrator.store("presence").entries()] == ["VU.1"]
         assert await orchestrator.log("audit").read() == [{"n": 1}]
 
     against(tmp_path, body)

@@ -373,7 +373,7 @@ def test_each_of_two_orchestrators_enforces_its_own_jobs_and_loses_none_of_the_o
         bus = it.cluster.connect("orchestrator").bus
         one, other = Life(bus), Life(bus)
         it.orchestrator._life = one.name
-        await one.begin(it.orchestrator.cancel)
+        await one.begin(it.orchestrator.cancel, it.orchestrator.take_report)
         await it.submit(EITHER)
         book = JobBook(it.cluster.connect("orchestrator").store(JOBS), CLOCK)
         assert await book.recover(other.there) == []

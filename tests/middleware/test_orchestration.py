@@ -157,11 +157,11 @@ def test_the_same_job_id_runs_once(tmp_path):
     run(tmp_path, play)
 
 
-def test_a_party_that_was_restarted_has_lost_its_part(tmp_path):
+def test_an_agent_that_went_away_has_lost_its_part(tmp_path):
     async def play(it: Orchestra):
         it.release("VU")
         await it.submit(request(algorithm="average"))
-        it.orchestrator.lose("UVA", "another instance")
+        it.orchestrator.lose("UVA", "first")
         end = await it.end_of()
         assert end.state == State.PARTIAL
         assert end.parts["UVA"].state == State.LOST

@@ -18,7 +18,8 @@ from dynamos.knowledge.presence import Announcement, Presences, announce
 from dynamos.middleware.configs import OrchestratorConfig
 from dynamos.middleware.identity import grants
 from dynamos.middleware.identity.requestors import Requestors
-from dynamos.middleware.messages import EndPart, EndParts, Presence, Started, StartPart, Submit
+from dynamos.middleware.instances import key_of
+from dynamos.middleware.messages import EndPart, EndParts, Load, Presence, Report, Started, StartPart, Submit
 from dynamos.middleware.orchestrator.curators import Curator
 from dynamos.middleware.orchestrator.jobbooks import JobBook
 from dynamos.middleware.orchestrator.orchestrators import Orchestrator
@@ -46,6 +47,7 @@ class ScriptedAgent:
     party: str
     kb: KnowledgeBase
     certificate: Path
+    instance: str = "first"
     refuses: DynamosError | None = None
     outcome: State = State.SUCCEEDED
     error: dict[str, Any] | None = None
@@ -62,9 +64,10 @@ class ScriptedAgent:
         self.hears_ends.set()
 
     async def listen(self) -> None:
-        await self.kb.bus.listen(f"agent.{self.party}.start", self._start)
-        await self.kb.bus.listen(f"agent.{self.party}.end", self._end)
-        await self.kb.bus.listen(f"agent.{self.party}.ends", self._end_all)
+        for instance in (f".{self.instance}", ""):
+            await self.kb.bus.listen(f"agent.{self.party}{instance}.end", self._end)
+            await self.kb.bus.listen(f"agent.{self.party}{instance}.ends", self._end_all)
+        await self.kb.bus.listen(f"agent.{self.party}.{self.instance}.start", self._start)
 
     async def _start(self, _: str, message: dict[str, Any]) -> dict[str, Any]:
         await self.hears_starts.wait()
@@ -96,7 +99,7 @@ class ScriptedAgent:
     async def tell(self, job: str, state: State, error: dict[str, Any] | None = None) -> None:
         """Report the part's end."""
         report = PartReport(job=job, party=self.party, state=state, error=error)
-        await self.kb.bus.request(f"report.{self.party}", report.as_json(), within=BOUND)
+        await self.kb.bus.request(f"report.{self.party}", Report(report=report).as_json(), within=BOUND)
 
 
 @dataclass
@@ -111,6 +114,7 @@ class Orchestra:
     scene: Scene
     events: asyncio.Queue[dict[str, Any]]
     announcements: dict[str, Announcement] = field(default_factory=dict)
+    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def leave(self, party: str) -> None:
         """Have a party's agent say that it leaves and comes back, and the orchestrator hear it."""
@@ -119,8 +123,25 @@ class Orchestra:
         await until(f"{party} leaves", lambda: self._returns(party), within=BOUND, every=0)
 
     async def come_back(self, party: str) -> None:
-        """Have a party's next agent say that it is there."""
-        await self.announcements[party].update(_presence(party, "second"))
+        """Have a party's next agent say that it is there; it does as the first one did."""
+        next_one = await self.join(party, "second")
+        if self.agents[party].release.is_set():
+            next_one.release.set()
+
+    async def join(self, party: str, instance: str, **load: Any) -> ScriptedAgent:
+        """Have another agent of a party come, with this load, and the orchestrator see it."""
+        kb = self.cluster.connect(party)
+        agent = ScriptedAgent(party, kb, self.agents[party].certificate, instance)
+        await agent.listen()
+        value = _presence(party, instance).model_copy(update={"load": Load(**load) if load else None})
+        saying = announce(kb.store(PRESENCE), key_of(party, instance), value)
+        self.announcements[instance] = await self.stack.enter_async_context(saying)
+
+        async def seen() -> bool:
+            return any(each.instance == instance for each in self.orchestrator._overview.online().get(party, ()))
+
+        await until(f"{instance} of {party} is there", seen, within=BOUND, every=0)
+        return agent
 
     async def _returns(self, party: str) -> bool:
         return party in self.orchestrator._overview.returning()
@@ -153,11 +174,17 @@ class Orchestra:
 
     async def end_of(self, job: str = "job-1") -> Job:
         """Wait for the event that tells the job's final state."""
+        while (record := await self.end_of_any()).id != job:
+            pass
+        return record
+
+    async def end_of_any(self) -> Job:
+        """Wait for the next event that tells a final state."""
         async with asyncio.timeout(BOUND):
             while True:
                 event = await self.events.get()
                 record = Job.model_validate(event["job"])
-                if record.id == job and record.state.final:
+                if record.state.final:
                     return record
 
 
@@ -198,7 +225,7 @@ async def orchestra(folder: Path, *, scene: Scene | None = None, **settings: Any
             agents[party] = ScriptedAgent(party, kb, issued["orchestrator"].certificate)
             await agents[party].listen()
             if party in scene.online:
-                saying = announce(kb.store(PRESENCE), party, _presence(party))
+                saying = announce(kb.store(PRESENCE), key_of(party, "first"), _presence(party))
                 announcements[party] = await stack.enter_async_context(saying)
         kb = cluster.connect("orchestrator")
         presences = await stack.enter_async_context(Presences(kb.store(PRESENCE), Presence))
@@ -218,14 +245,14 @@ async def orchestra(folder: Path, *, scene: Scene | None = None, **settings: Any
                 and set(overview.shared.services) >= set(scene.services)
                 and set(overview.shared.request_types) >= set(scene.request_types)
                 and set(overview.shared.archetypes) >= set(scene.archetypes)
-                and set(presences.online()) == scene.online
+                and set(overview.online()) == scene.online
                 and all(set(overview.catalogue[party]) == set(scene.catalogue.get(party, {})) for party in parties)
             )
 
         await until("the orchestrator sees the marketplace", seen, within=BOUND, every=0)
 
         async def report(_: str, message: dict[str, Any]) -> dict[str, Any]:
-            orchestrator.take_report(PartReport.model_validate(message))
+            orchestrator.take_report(Report.model_validate(message).report)
             return {}
 
         await kb.bus.listen("report.*", report)
@@ -238,4 +265,4 @@ async def orchestra(folder: Path, *, scene: Scene | None = None, **settings: Any
         await api.bus.listen("job.>", heard)
         stack.push_async_callback(orchestrator.close)
         await stack.enter_async_context(background(orchestrator.enforce))
-        yield Orchestra(orchestrator, curator, book, agents, cluster, scene, events, announcements)
+        yield Orchestra(orchestrator, curator, book, agents, cluster, scene, events, announcements, stack)

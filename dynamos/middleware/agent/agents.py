@@ -1,4 +1,4 @@
-"""The agent: answers the orchestrator, and lets nothing run that its party's agreement does not permit."""
+"""The agent: answers orchestrators, and lets nothing run that its party's agreement does not permit."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from dynamos.middleware.agent.ways import Ways
 from dynamos.middleware.configs import AgentConfig
 from dynamos.middleware.identity import vouchers
 from dynamos.middleware.identity.requestors import Requestors
-from dynamos.middleware.messages import Change, EndPart, EndParts, Started, StartPart
+from dynamos.middleware.messages import Change, EndPart, EndParts, Report, Started, StartPart
 from dynamos.middleware.views import SharedView, Work
-from dynamos.model.jobs import PartReport, Usage
+from dynamos.model.jobs import Usage
 from dynamos.model.services import Limits, Service
 
 log = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ class Agent:
                 raise
         if (ended := self._ended.get(job)) is not None:
             await run.kill(_reason(ended))
-        task = asyncio.create_task(self._follow(run, assignment, message.trace, way), name=f"part {job}")
+        task = asyncio.create_task(self._follow(run, assignment, message, way), name=f"part {job}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return Started(start_ms=(time.monotonic() - began) * 1e3, isolation=self._runner.isolation)
@@ -227,30 +227,30 @@ class Agent:
             log.warning("part.restart job=%s error=%s", run.grant.job, error)
             await run.start(assignment)
 
-    async def _follow(self, run: PartRun, assignment: Assignment, context: dict[str, str], way: AsyncExitStack) -> None:
+    async def _follow(self, run: PartRun, assignment: Assignment, message: StartPart, way: AsyncExitStack) -> None:
         """See the part to its end, then report until somebody has taken the report."""
         async with way:
             with (
-                telemetry.attach(context),
+                telemetry.attach(message.trace),
                 tracer.start_as_current_span("part", attributes={"job": run.grant.job, "role": run.grant.part.role}),
             ):
                 report = await run.finish(assignment.deadline)
                 for usage in report.usages:
                     _span(usage)
             self._forget(run.grant.job)
-            await self._tell(report)
+            await self._tell(Report(report=report, orchestrator=message.orchestrator))
 
-    async def _tell(self, report: PartReport) -> None:
+    async def _tell(self, told: Report) -> None:
         end = time.monotonic() + REPORT_SECONDS
         while time.monotonic() < end:
             try:
-                await self._kb.bus.request(f"report.{self._config.name}", report.as_json(), within=5.0)
+                await self._kb.bus.request(f"report.{self._config.name}", told.as_json(), within=5.0)
             except (Unavailable, TimedOut) as error:
-                log.warning("report.again job=%s error=%s", report.job, error)
+                log.warning("report.again job=%s error=%s", told.report.job, error)
                 await asyncio.sleep(0.25)
             else:
                 return
-        log.error("report.lost job=%s", report.job)
+        log.error("report.lost job=%s", told.report.job)
 
     async def _audit(self, permit: Permit) -> None:
         record = {

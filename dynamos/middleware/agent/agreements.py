@@ -7,7 +7,7 @@ import logging
 
 from pydantic import ValidationError
 
-from dynamos.kit.errors import BadInput, Mistake, Mistakes, Refused
+from dynamos.kit.errors import BadInput, Conflict, Mistake, Mistakes, Refused
 from dynamos.knowledge.bases import KnowledgeBase, bucket_of
 from dynamos.middleware.messages import Change, Changed
 from dynamos.middleware.views import agreements_of
@@ -15,6 +15,8 @@ from dynamos.model.agreements import Agreement
 
 log = logging.getLogger(__name__)
 SEED = "seed"
+SEED_TRIES = 20
+SEED_PAUSE = 0.1
 
 
 async def seed(kb: KnowledgeBase, agreement: Agreement) -> tuple[Agreement, int]:
@@ -22,12 +24,22 @@ async def seed(kb: KnowledgeBase, agreement: Agreement) -> tuple[Agreement, int]
 
     What an admin changed through the API stays until somebody edits the file.
     """
+    for _ in range(SEED_TRIES):
+        try:
+            return await _seed(kb, agreement)
+        except Conflict:  # another agent of the party did so at this moment, or an admin
+            log.info("agreement.seeded-elsewhere party=%s", agreement.name)
+            await asyncio.sleep(SEED_PAUSE)
+    return await _seed(kb, agreement)
+
+
+async def _seed(kb: KnowledgeBase, agreement: Agreement) -> tuple[Agreement, int]:
     shelf, store = agreements_of(kb, agreement.name), kb.store(bucket_of(agreement.name))
     current, last = await asyncio.gather(shelf.get(agreement.name), store.get(SEED))
     seeded = {"digest": agreement.digest()}
     if current is not None and current.value is not None and last is not None and last.value == seeded:
         return current.value, current.revision
-    revision = await shelf.put(agreement.name, agreement)
+    revision = await shelf.put(agreement.name, agreement, revision=current.revision if current else None)
     await store.put(SEED, seeded)
     return agreement, revision
 

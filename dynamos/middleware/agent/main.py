@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import secrets
 import signal
-import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
@@ -21,6 +21,7 @@ from dynamos.kit.errors import BadInput, DynamosError, Refused, TimedOut, Unavai
 from dynamos.kit.waits import until
 from dynamos.knowledge import jetstream
 from dynamos.knowledge.bases import PRESENCE, SHARED, KnowledgeBase, bucket_of
+from dynamos.knowledge.buses import Subscription, leave
 from dynamos.knowledge.presence import Announcement, announce
 from dynamos.middleware import telemetry
 from dynamos.middleware.agent import agreements
@@ -37,6 +38,7 @@ from dynamos.middleware.agent.ways import FreshWays, OneWay, StandingWay, Ways
 from dynamos.middleware.configs import AgentConfig, PoliciesConfig
 from dynamos.middleware.identity.requestors import Requestors
 from dynamos.middleware.identity.spent import SpentGrants
+from dynamos.middleware.instances import fresh, host, key_of
 from dynamos.middleware.messages import Change, EndPart, EndParts, Presence, StartPart
 from dynamos.middleware.network.desks import Customer
 from dynamos.middleware.network.openings import Home, Openings
@@ -78,20 +80,24 @@ async def _serve(
         agent = await _agent(config, kb, runner, shared, (ways, local))
         stack.push_async_callback(agent.close)
         await stack.enter_async_context(background(*agent.works))
-        await _listen(agent, kb, config.name)
         presence = _presence(config, ways, runner)
+        ears = await _listen(agent, kb, config.name, presence.instance)
         gauge = Gauge(lambda: agent.parts, capacity_of(config.settings.party_capacity))
         presence = presence.model_copy(update={"load": gauge.last})
-        announcement = await stack.enter_async_context(announce(kb.store(PRESENCE), config.name, presence))
+        announcement = await stack.enter_async_context(
+            announce(kb.store(PRESENCE), key_of(config.name, presence.instance), presence)
+        )
         announcement.fresh = lambda value: value.model_copy(update={"load": gauge.last})
         await stack.enter_async_context(background(lambda: gauge.follow(announcement)))
         ready(ways.address)
         await stopped.wait()
         await _drain(config, agent, announcement, presence)
+        await leave(*ears)
 
 
 async def _drain(config: AgentConfig, agent: Agent, announcement: Announcement, presence: Presence) -> None:
-    """Finish what runs here. Nothing is refused meanwhile: who has heard that we leave sends nothing new."""
+    """Finish what runs here. Nothing is refused meanwhile: who has heard that we leave sends nothing new, and others of
+    this party may have come in our place."""
     if config.drain <= 0:
         return
     try:
@@ -116,7 +122,7 @@ def _answering(kb: KnowledgeBase) -> Callable[[], Awaitable[bool]]:
 
 def _local(config: AgentConfig) -> LocalExchange:
     inbox = Inbox(config.name, config.orchestrator, SystemClock())
-    receiver = Receiver(config.credentials, host=config.host, port=config.port, admit=inbox.admit)
+    receiver = Receiver(config.credentials, host=host(config.host), port=config.port, admit=inbox.admit)
     return LocalExchange(Sender(config.credentials), receiver, inbox)
 
 
@@ -192,7 +198,9 @@ async def _agent(
     )
 
 
-async def _listen(agent: Agent, kb: KnowledgeBase, party: str) -> None:
+async def _listen(agent: Agent, kb: KnowledgeBase, party: str, instance: str) -> list[Subscription]:
+    """Take what is for this agent, for all agents of the party, and (the agreement) for any one of them."""
+
     async def start(_: str, message: dict[str, object]) -> dict[str, object]:
         return (await agent.start(StartPart.model_validate(message))).as_json()
 
@@ -207,17 +215,18 @@ async def _listen(agent: Agent, kb: KnowledgeBase, party: str) -> None:
     async def change(_: str, message: dict[str, object]) -> dict[str, object]:
         return await agent.change_agreement(Change.model_validate(message))
 
-    await kb.bus.listen(f"agent.{party}.start", start)
-    await kb.bus.listen(f"agent.{party}.end", end)
-    await kb.bus.listen(f"agent.{party}.ends", end_all)
-    await kb.bus.listen(f"agent.{party}.agreement", change)
+    own = f"agent.{party}.{instance}"
+    handlers = ((f"{own}.start", start, ""), (f"{own}.end", end, ""), (f"{own}.ends", end_all, ""),
+                (f"agent.{party}.end", end, ""), (f"agent.{party}.ends", end_all, ""),
+                (f"agent.{party}.agreement", change, "agent"))  # fmt: skip
+    return [await kb.bus.listen(subject, handler, queue=queue) for subject, handler, queue in handlers]
 
 
 def _presence(config: AgentConfig, ways: Ways, runner: SandboxRunner) -> Presence:
     now = SystemClock().now().isoformat()
     return Presence(
         party=config.name,
-        instance=uuid.uuid4().hex,
+        instance=fresh(),
         address=ways.address,
         active_since=now,
         config_updated=now,
@@ -227,9 +236,20 @@ def _presence(config: AgentConfig, ways: Ways, runner: SandboxRunner) -> Presenc
 
 
 def _secret(config: AgentConfig) -> bytes:
-    """Give the party's own secret for pseudonyms, made on first start and never told to anybody."""
+    """Give the party's own secret for pseudonyms, made on first start and never told to anybody.
+
+    Where the folder cannot be written it is made at each start: pseudonyms are of one job, whose rows one agent reads.
+    """
     path = config.folder / "pseudonyms.key"
-    if not path.exists():
-        path.touch(mode=0o600)
-        path.write_bytes(secrets.token_bytes(32))
-    return path.read_bytes()
+    made = secrets.token_bytes(32)
+    try:
+        if not path.exists():
+            path.touch(mode=0o600)
+            path.write_bytes(made)
+        return path.read_bytes()
+    except PermissionError:
+        return made
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        return made

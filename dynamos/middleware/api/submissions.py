@@ -21,7 +21,7 @@ from dynamos.middleware.api.events import Events
 from dynamos.middleware.api.orchestrators import Orchestrator
 from dynamos.middleware.api.results import Delivery, Results
 from dynamos.middleware.identity import vouchers
-from dynamos.middleware.messages import REVOKED, JobEvent, Submit
+from dynamos.middleware.messages import JobEvent, Submit
 from dynamos.model.jobs import Job, State
 from dynamos.model.profiles import Settings
 from dynamos.model.requests import Request
@@ -301,11 +301,12 @@ def _settled_or_ended(delivery: Delivery) -> Any:
 
 
 def _runs_otherwise(delivery: Delivery) -> bool:
-    """Tell whether a job was stopped, as a whole, for an agreement under which its request would run in another way."""
+    """Tell whether a job ended, as a whole, so that its request would run otherwise now: for an agreement that permits
+    another way, or an agent that went away before it had begun."""
     record = delivery.record
-    if record is None or record.state != State.CANCELLED or record.error is None:
+    if record is None or record.state not in (State.CANCELLED, State.FAILED) or record.error is None:
         return False
-    return record.error.get("code") == REVOKED and bool(record.error.get("again"))
+    return bool(record.error.get("again"))
 
 
 def _check_same(job: str, request: Request, user: str, former: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from dynamos.kit.clocks import Clock, SystemClock
@@ -15,7 +16,8 @@ _MARGIN = timedelta(minutes=5)
 
 
 class SpentGrants:
-    """The memory of one party. The store is the party's own bucket; of replays at the same time exactly one wins."""
+    """The memory of one party, shared by its agents. The store is the party's own bucket; of replays at the same time
+    exactly one wins."""
 
     def __init__(self, store: Store, *, clock: Clock | None = None) -> None:
         self._store = store
@@ -55,7 +57,8 @@ class SpentGrants:
             if entry.value is not None and datetime.fromisoformat(entry.value["expires"]) + _MARGIN <= now
         ]
         for entry in old:
-            await self._store.delete(entry.key, revision=entry.revision)
+            with suppress(Conflict):  # another agent of the party prunes too
+                await self._store.delete(entry.key, revision=entry.revision)
         return len(old)
 
     def _forget(self, now: datetime) -> None:

@@ -145,7 +145,10 @@ class Curator:
                 for name, data_set in held.items()
             }
         online = overview.online()
-        return {party: ({"name": party, "online": party in online}, 0) for party in overview.parties}
+        return {
+            party: ({"name": party, "online": party in online, "instances": len(online.get(party, ()))}, 0)
+            for party in overview.parties
+        }
 
     def _configured(self) -> dict[str, dict[str, Any]]:
         return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from opentelemetry import trace
 from dynamos.kit.clocks import Clock
 from dynamos.kit.errors import Cancelled, DynamosError, NotFound, Refused, TimedOut, Unavailable
 from dynamos.knowledge.bases import KnowledgeBase
-from dynamos.knowledge.buses import Unheard
+from dynamos.knowledge.buses import Nobody, Unheard
 from dynamos.middleware import telemetry
 from dynamos.middleware.identity import grants
 from dynamos.middleware.messages import EndPart, EndParts, StartPart
@@ -36,17 +36,29 @@ CAUSE_SECONDS = 1.0
 to tell the cause, and who is ended first cannot."""
 END_SECONDS = 5.0
 SPENT = "grant-spent"
+AGAIN = "nothing has run; ask again"
+
+
+Move = Callable[[str], bool]
+"""Gives the part of a party, of which nobody has heard, to another of its agents; tells whether there is one."""
+
+
+def _nowhere(_: str) -> bool:
+    return False
 
 
 class Execution:
     """Runs the parts of one group of parties; a failure of one ends the others of the group."""
 
-    def __init__(self, live: LiveJob, kb: KnowledgeBase, key: Path, meeting: Meeting, clock: Clock) -> None:
+    def __init__(
+        self, live: LiveJob, kb: KnowledgeBase, key: Path, meeting: Meeting, clock: Clock, *, move: Move = _nowhere
+    ) -> None:
         self._live = live
         self._kb = kb
         self._key = key
         self._meeting = meeting
         self._clock = clock
+        self._move = move
 
     async def start(self, group: tuple[str, ...]) -> None:
         """Start every part of the group at once; where one cannot start, the others are ended."""
@@ -89,27 +101,35 @@ class Execution:
             grant=grants.sign(self._grant(party), self._key),
             request=self._live.record.request,
             voucher=self._live.submission.voucher,
+            orchestrator=self._live.record.orchestrator or "",
             trace=telemetry.inject(),
         ).as_json()
         await self._ask_to_start(party, message)
 
     async def _ask_to_start(self, party: str, message: dict[str, Any]) -> None:
-        """Have the part start. A party that is asked twice with one grant starts it once."""
+        """Have the part start. A party that is asked twice with one grant starts it once, whichever of its agents."""
         end, before = asyncio.get_running_loop().time() + AGAIN_SECONDS, None
         while True:
             try:
-                await self._kb.bus.request(f"agent.{party}.start", message, within=START_SECONDS)
+                await self._kb.bus.request(self._subject(party, "start"), message, within=START_SECONDS)
             except Unheard as error:
-                before = error
+                if not isinstance(error, Nobody):
+                    before = error
+                elif self._move(party):
+                    log.info("part.moved job=%s party=%s", self._live.record.id, party)
                 if asyncio.get_running_loop().time() >= end:
-                    raise
+                    raise before or _away(party) from None
             except Refused as error:
                 if before is not None and error.detail_code == SPENT:
                     raise before from None
                 raise
             else:
+                self._live.begun.add(party)
                 return
             await asyncio.sleep(RETRY_SECONDS)
+
+    def _subject(self, party: str, what: str) -> str:
+        return subject_of(party, self._live.instances.get(party, ""), what)
 
     def _grant(self, party: str) -> Grant:
         job, plan = self._live.record, self._live.plan
@@ -142,7 +162,7 @@ class Execution:
     async def _end_part(self, party: str, code: str, reason: str) -> None:
         message = EndPart(job=self._live.record.id, code=code, reason=reason).as_json()
         try:
-            await self._kb.bus.request(f"agent.{party}.end", message, within=END_SECONDS)
+            await self._kb.bus.request(self._subject(party, "end"), message, within=END_SECONDS)
         except (Unavailable, TimedOut, NotFound) as error:
             log.warning("end.unheard job=%s party=%s error=%s", self._live.record.id, party, error)
             self._live.end_part(party, State.LOST, Cancelled(f"{party} is away", code="lost"))
@@ -153,13 +173,25 @@ class Execution:
             self._live.end_part(party, State.LOST, error)
 
 
+def subject_of(party: str, instance: str, what: str) -> str:
+    """Give the subject of one agent of a party, or of all of them where it is not known which one."""
+    return f"agent.{party}.{instance}.{what}" if instance else f"agent.{party}.{what}"
+
+
+def _away(party: str) -> Unavailable:
+    return Unavailable(f"no agent of {party} took its part", where=party, code="agent-away", hint=AGAIN, again=True)
+
+
 async def end_many(
-    kb: KnowledgeBase, party: str, lives: Sequence[LiveJob], reasons: Sequence[str], *, code: str
+    kb: KnowledgeBase, place: tuple[str, str], lives: Sequence[LiveJob], reasons: Sequence[str], *, code: str
 ) -> None:
-    """End the parts of many jobs at one party with one message. Those of a party that does not answer are lost."""
+    """End the parts of many jobs at one agent (party and instance) with one message. Those of one that does not answer
+    are lost."""
+    party, instance = place
     ends = [EndPart(job=live.record.id, code=code, reason=why) for live, why in zip(lives, reasons, strict=True)]
     try:
-        await kb.bus.request(f"agent.{party}.ends", EndParts(ends=tuple(ends)).as_json(), within=END_SECONDS)
+        message = EndParts(ends=tuple(ends)).as_json()
+        await kb.bus.request(subject_of(party, instance, "ends"), message, within=END_SECONDS)
     except (Unavailable, TimedOut, NotFound) as error:
         log.warning("ends.unheard jobs=%d party=%s error=%s", len(lives), party, error)
         for live in lives:

@@ -133,6 +133,7 @@ class Helm:
                 party: PartySeen(
                     online=party in online,
                     leaving=party in returning,
+                    instances=len(online.get(party, ())),
                     agreement=revisions[party],
                     load=loads.get(party, {}),
                 )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from dynamos.kit.errors import DynamosError
-from dynamos.middleware.messages import Submit
+from dynamos.middleware.messages import Presence, Submit
 from dynamos.middleware.views import error_facts
 from dynamos.model.decisions import Decision
 from dynamos.model.jobs import Job, PartReport, State, step_state
@@ -47,14 +47,28 @@ class LiveJob:
         self.started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.task: asyncio.Task[None] | None = None
         self.stop: DynamosError | None = None
-        self.instances: dict[str, str] = {}
+        self.begun: set[str] = set()
+        """The parties that have answered that their part has begun."""
+        self.places: dict[str, Presence] = {}
+        """The agent that runs each party's part."""
         self._reports = _owed_by(plan)
 
     def replan(self, plan: Plan, decision: Decision) -> None:
         """Have another plan, under another decision. Only before the job starts."""
         self.plan = plan
-        self.record = self.record.model_copy(update={"plan": plan, "decision": decision})
+        self.places = {}
+        self.record = self.record.model_copy(update={"plan": plan, "decision": decision, "instances": {}})
         self._reports = _owed_by(plan)
+
+    @property
+    def instances(self) -> dict[str, str]:
+        """The name of the agent that runs each party's part."""
+        return {party: place.instance for party, place in self.places.items()}
+
+    def place(self, places: Mapping[str, Presence]) -> None:
+        """Have these agents run these parties' parts; the others' stay."""
+        self.places = {**self.places, **places}
+        self.record = self.record.model_copy(update={"instances": self.instances})
 
     def revoke(self, parties: Iterable[str], error: DynamosError) -> None:
         """Take note that these parties' parts are not permitted any more: whatever they report, they bring nothing."""

@@ -7,29 +7,32 @@ passed on; a job whose orchestrator is gone is lost.
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from dynamos.kit.errors import DynamosError, NotFound
-from dynamos.knowledge.buses import Bus, Unheard
-from dynamos.middleware.messages import CancelJob, Submitted
+from dynamos.knowledge.buses import Bus, Handler, Unheard
+from dynamos.middleware.instances import fresh
+from dynamos.middleware.messages import CancelJob, Report, Submitted
 from dynamos.middleware.orchestrator.jobbooks import JobBook
+from dynamos.model.jobs import PartReport
 
 log = logging.getLogger(__name__)
 THERE_SECONDS = 1.0
 CANCEL_SECONDS = 5.0
+REPORT_SECONDS = 4.0
 Cancel = Callable[[CancelJob], Awaitable[Submitted]]
+Take = Callable[[PartReport], None]
 
 
 class Life:
     """One life of an orchestrator, under a name that no other has."""
 
     def __init__(self, bus: Bus) -> None:
-        self.name = secrets.token_hex(6)
+        self.name = fresh()
         self._bus = bus
 
-    async def begin(self, cancel: Cancel) -> None:
+    async def begin(self, cancel: Cancel, take: Take) -> None:
         """Let others know that this one is there, and take from them what is about its jobs."""
 
         async def there(_: str, message: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001  being there is the answer
@@ -38,7 +41,12 @@ class Life:
         async def end(_: str, message: dict[str, Any]) -> dict[str, Any]:
             return (await cancel(CancelJob.model_validate(message))).as_json()
 
+        async def report(_: str, message: dict[str, Any]) -> dict[str, Any]:
+            take(Report.model_validate(message).report)
+            return {}
+
         await self._bus.listen(_subject(self.name, "there"), there)
+        await self._bus.listen(_subject(self.name, "report"), report)
         await self._bus.listen(_subject(self.name, "cancel"), end)
 
     async def there(self, name: str | None) -> bool:
@@ -71,6 +79,24 @@ class Life:
                 return Submitted.model_validate(answer)
 
         return cancelled
+
+    def reporting(self, take: Take, book: JobBook) -> Handler:
+        """Give what takes reports of parts, and passes on those that another orchestrator waits for."""
+
+        async def reported(_: str, message: dict[str, Any]) -> dict[str, Any]:
+            told = Report.model_validate(message)
+            if told.orchestrator in ("", self.name):
+                take(told.report)
+                return {}
+            try:
+                return await self._bus.request(_subject(told.orchestrator, "report"), message, within=REPORT_SECONDS)
+            except Unheard:
+                record = await book.read(told.report.job)
+                if record is not None and not record.state.final:
+                    raise  # it may come back, or its jobs are about to be told lost
+                return {}
+
+        return reported
 
 
 def _subject(name: str, what: str) -> str:

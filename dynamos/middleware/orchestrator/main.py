@@ -18,6 +18,7 @@ from dynamos.knowledge.presence import Presences
 from dynamos.middleware import telemetry
 from dynamos.middleware.configs import MeetingsConfig, OrchestratorConfig
 from dynamos.middleware.identity.requestors import Requestors
+from dynamos.middleware.instances import parsed
 from dynamos.middleware.messages import (
     CancelJob,
     Change,
@@ -33,6 +34,7 @@ from dynamos.middleware.messages import (
 from dynamos.middleware.network.meetings import Meetings, PerRequest, Standing
 from dynamos.middleware.orchestrator.advisers import Adviser, ByWeights
 from dynamos.middleware.orchestrator.curators import Curator
+from dynamos.middleware.orchestrator.executions import subject_of
 from dynamos.middleware.orchestrator.helms import RECENT, Helm
 from dynamos.middleware.orchestrator.jobbooks import JobBook
 from dynamos.middleware.orchestrator.lives import Life
@@ -40,7 +42,7 @@ from dynamos.middleware.orchestrator.orchestrators import Orchestrator
 from dynamos.middleware.orchestrator.overviews import Overview
 from dynamos.middleware.steering import Steer, Watch
 from dynamos.middleware.views import background
-from dynamos.model.jobs import Job, PartReport
+from dynamos.model.jobs import Job
 from dynamos.model.values import Value
 from dynamos.policy.builtin import BuiltIn
 
@@ -76,7 +78,7 @@ async def _serve(config: OrchestratorConfig, ready: Callable[[str], None], advis
         helm.jobs = lambda: book.find(FindJobs(limit=RECENT))
         await curator.seed()
         await until("the marketplace's own values in the view", _seeded(config, overview), within=SEEDED_SECONDS)
-        await life.begin(orchestrator.cancel)
+        await life.begin(orchestrator.cancel, orchestrator.take_report)
         await _forget(kb, await book.recover(life.there))
         stack.push_async_callback(orchestrator.close)
         watch = lambda: _watch_parties(presences, orchestrator)  # noqa: E731  a work has no arguments
@@ -145,16 +147,18 @@ async def _forget(kb: KnowledgeBase, lost: list[Job]) -> None:
         for party in job.plan.parties if job.plan else ():
             message = EndPart(job=job.id, code="lost", reason="the orchestrator was restarted")
             try:
-                await kb.bus.request(f"agent.{party}.end", message.as_json(), within=2.0)
+                subject = subject_of(party, job.instances.get(party, ""), "end")
+                await kb.bus.request(subject, message.as_json(), within=2.0)
             except (Unavailable, TimeoutError) as error:
                 log.warning("end.unheard job=%s party=%s error=%s", job.id, party, error)
 
 
 async def _watch_parties(presences: Presences[Presence], orchestrator: Orchestrator) -> None:
-    """Whenever somebody comes or goes, the parts of agents that are gone are lost."""
+    """Whenever an agent goes, its parts are lost."""
     async with presences.changes() as changes:
         async for item in changes:
-            orchestrator.lose(item.name, item.value.instance if item.value is not None else None)
+            if item.value is None:
+                orchestrator.lose(*parsed(item.name))
 
 
 async def _listen(
@@ -162,10 +166,6 @@ async def _listen(
 ) -> None:
     async def find(message: FindJobs) -> FoundJobs:
         return FoundJobs(jobs=tuple(await book.find(message)))
-
-    async def report(_: str, message: dict[str, Any]) -> dict[str, Any]:
-        orchestrator.take_report(PartReport.model_validate(message))
-        return {}
 
     handlers: list[tuple[str, type[Value], Callable[[Any], Awaitable[Value]]]] = [
         ("submit", Submit, orchestrator.submit),
@@ -181,7 +181,7 @@ async def _listen(
     ]
     for name, model, handle in handlers:
         await kb.bus.listen(f"orchestrator.{name}", _answer(model, handle), queue="orchestrator")
-    await kb.bus.listen("report.*", report)
+    await kb.bus.listen("report.*", life.reporting(orchestrator.take_report, book), queue="orchestrator")
 
 
 def _answer(

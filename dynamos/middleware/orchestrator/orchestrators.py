@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 
 from opentelemetry import trace
 
 from dynamos.kit.clocks import Clock
-from dynamos.kit.errors import Broken, Cancelled, DynamosError, NotFound, Unavailable
+from dynamos.kit.errors import Broken, Cancelled, DynamosError, NotFound, TimedOut, Unavailable
 from dynamos.knowledge.bases import KnowledgeBase
 from dynamos.middleware import telemetry
 from dynamos.middleware.configs import OrchestratorConfig
@@ -36,6 +38,7 @@ from dynamos.policy.engines import PolicyEngine
 
 log = logging.getLogger(__name__)
 tracer = trace.get_tracer("dynamos.orchestrator")
+PLACE_TRIES = 3
 
 
 class Orchestrator:
@@ -64,7 +67,7 @@ class Orchestrator:
         self._book = book
         self._requestors = requestors
         self._clock = clock
-        self._meetings = meetings or WhereTheySay(overview)
+        self._meetings = meetings or WhereTheySay(lambda job: self._live[job].places)
         self._sites = config.meetings.sites if config.meetings else {}
         self._soundings = Soundings(kb.bus, config.meetings) if config.meetings else None
         settings = config.settings
@@ -130,11 +133,10 @@ class Orchestrator:
         if live is None or not live.report(report):
             log.info("report.late job=%s party=%s state=%s", report.job, report.party, report.state)
 
-    def lose(self, party: str, instance: str | None) -> None:
-        """Take note that a party's agent is gone, or was restarted under another instance: its parts are lost."""
+    def lose(self, party: str, instance: str) -> None:
+        """Take note that an agent of a party is gone: the parts that it had begun are lost."""
         for live in self._live.values():
-            known = live.instances.get(party)
-            if known is not None and known != instance:
+            if party in live.begun and live.instances.get(party) == instance:
                 site = f" at site {found}" if (found := self._sites.get(party)) else ""
                 what = f"the agent of {party}{site} went away while it ran its part"
                 error = Cancelled(what, where=party, code="lost")
@@ -154,7 +156,8 @@ class Orchestrator:
     async def close(self) -> None:
         """Stop every job and wait for each to be told."""
         for job in list(self._live):
-            await self.cancel(CancelJob(job=job, reason="the orchestrator stops"))
+            with suppress(NotFound):  # it has ended meanwhile
+                await self.cancel(CancelJob(job=job, reason="the orchestrator stops"))
         tasks = [live.task for live in self._live.values() if live.task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=5.0)
@@ -221,16 +224,17 @@ class Orchestrator:
         async with self._admission.place(within=self._left(live)):
             began = time.monotonic()
             while not await self._run_met(live, queue_ms=began - queued):
+                if self._left(live) <= 0:
+                    raise TimedOut("the job did not begin within its deadline", code="deadline")
                 log.info("job.planned-again job=%s parties=%s", live.record.id, " ".join(live.plan.parties))
 
     async def _run_met(self, live: LiveJob, *, queue_ms: float) -> bool:
         """Have the parties meet and run their parts. False, and nothing has begun, if another plan is needed."""
         began = time.monotonic()
         self._renew(live, outdated=self._adviser.outdated(live.record))
-        await self._present(live)
-        self._note_instances(live)
+        await self._place(live)
         async with self._meetings.of(live.plan) as meeting:
-            if self._renew(live):
+            if self._renew(live) or not self._stay(live):
                 return False
             met = time.monotonic()
             execution = self._execution(live, meeting)
@@ -271,27 +275,63 @@ class Orchestrator:
 
     async def _revoke(self, breaches: Sequence[Breach]) -> None:
         """Stop parts that an agreement no longer permits, and tell why. Their jobs have taken note of it already."""
-        ends: dict[str, list[tuple[LiveJob, str]]] = {}
+        ends: dict[tuple[str, str], list[tuple[LiveJob, str]]] = {}
         for breach in breaches:
             if breach.live.record.state == State.SUBMITTED and breach.live.task is not None:
                 breach.live.task.cancel()
                 continue
             for party in breach.parties:
-                ends.setdefault(party, []).append((breach.live, breach.error.message))
+                place = party, breach.live.instances.get(party, "")
+                ends.setdefault(place, []).append((breach.live, breach.error.message))
         await asyncio.gather(
-            *(end_many(self._kb, party, *zip(*found, strict=True), code=REVOKED) for party, found in ends.items()),
+            *(end_many(self._kb, place, *zip(*found, strict=True), code=REVOKED) for place, found in ends.items()),
             *(self._publish(breach.live, "part") for breach in breaches if _goes_on(breach.live)),
         )
         for breach in breaches:
             await self._thought.note_revoked(breach.live.record, breach.error)
 
-    def _note_instances(self, live: LiveJob) -> None:
-        """Remember which life of each agent is to run its part: another one knows nothing of it."""
+    async def _place(self, live: LiveJob) -> None:
+        """Choose the agents that run the parts. Where a party has gone since the plan was made, have another plan.
+
+        Raises Unavailable (offline) where there is none, or not for long enough.
+        """
+        for _ in range(PLACE_TRIES):
+            await self._present(live)
+            chosen = {party: self._overview.choose(party, self._ours()) for party in live.plan.parties}
+            gone = [party for party, place in chosen.items() if place is None]
+            if not gone:
+                live.place({party: place for party, place in chosen.items() if place is not None})
+                return
+            self._renew(live, outdated=True)
+        names = " and ".join(gone)
+        raise Unavailable(f"{names} went away", where=", ".join(gone), hint="ask again later", code="offline")
+
+    def _stay(self, live: LiveJob) -> bool:
+        """Tell whether every agent that is to run a part still takes work."""
         online = self._overview.online()
-        live.instances = {party: online[party].instance for party in live.plan.parties if party in online}
+        stay = {(party, each.instance) for party, there in online.items() for each in there if not each.leaving}
+        return live.instances.items() <= stay
+
+    def _move(self, live: LiveJob, party: str) -> bool:
+        """Give a part of which nobody has heard to another agent. Not where others of the job send rows to it: they
+        have been told another address."""
+        before = live.instances.get(party, "")
+        self._overview.doubt(before)
+        if any(edge.crosses and edge.target_party == party for edge in live.plan.edges):
+            return False
+        other = self._overview.choose(party, self._ours(), without=before)
+        if other is None:
+            return False
+        live.place({party: other})
+        return True
+
+    def _ours(self) -> Counter[str]:
+        """Count the parts that we know of by the agent that runs them."""
+        return Counter(each for live in self._live.values() for each in live.instances.values())
 
     def _execution(self, live: LiveJob, meeting: Meeting) -> Execution:
-        return Execution(live, self._kb, self._config.credentials.key, meeting, self._clock)
+        move = lambda party: self._move(live, party)  # noqa: E731
+        return Execution(live, self._kb, self._config.credentials.key, meeting, self._clock, move=move)
 
     def _stop_early(self, live: LiveJob, error: DynamosError, event: str) -> None:
         if not live.record.state.final:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from dynamos.kit.clocks import SystemClock
 from dynamos.kit.digests import digest
@@ -12,8 +12,10 @@ from dynamos.kit.errors import Unavailable
 from dynamos.kit.waits import until
 from dynamos.knowledge.bases import KnowledgeBase
 from dynamos.knowledge.presence import Presences
+from dynamos.middleware import instances
 from dynamos.middleware.amendments import Amendments
 from dynamos.middleware.messages import Presence
+from dynamos.middleware.orchestrator.placements import choose
 from dynamos.middleware.views import Mirror, SharedView, Work, agreements_of, catalogue_of
 from dynamos.model.agreements import Agreement
 from dynamos.model.datasets import DataSet
@@ -38,6 +40,8 @@ class Overview:
         self._presences = presences
         self._leaving: dict[str, float] = dict.fromkeys(parties, time.monotonic()) if awaits else {}
         self._changed = asyncio.Event()
+        self._silent: set[str] = set()
+        presences.on_heard(self._heard)
         self.amendments = Amendments(lambda: self.agreements, SystemClock())
         """The parties whose answers may have changed: their agreements did, or what the marketplace shares."""
         self.edition = 0
@@ -71,25 +75,48 @@ class Overview:
         """A name for the state of all agreements: it changes whenever one of them does."""
         return digest(self.revisions)[:REVISION_LENGTH]
 
-    def online(self) -> dict[str, Presence]:
-        """Give who is there."""
-        return self._presences.online()
+    def online(self) -> dict[str, tuple[Presence, ...]]:
+        """Give the agents of every party that is there."""
+        return instances.parties(self._presences.online())
+
+    def choose(self, party: str, ours: Mapping[str, int], *, without: str = "") -> Presence | None:
+        """Give the agent of a party that new work goes to, or None where none takes any. `ours` counts parts that we
+        know of, by instance; `without` is an instance that is not wanted."""
+        there = [each for each in self.online().get(party, ()) if each.instance != without]
+        return choose(there, ours, silent=self._silent)
+
+    def doubt(self, instance: str) -> None:
+        """Take note that an agent did not hear what it was told: others are chosen until it says that it is there."""
+        self._silent.add(instance)
 
     def on_heard(self, call: Callable[[str, Presence | None], None]) -> None:
-        """Call with every renewal of a party's presence, and with None for a party that goes."""
-        self._presences.on_heard(call)
+        """Call with what a party says, all its agents together, whenever one is heard; with None for a party that
+        goes."""
+
+        def heard(key: str, _: Presence | None) -> None:
+            party, _instance = instances.parsed(key)
+            there = self.online().get(party)
+            if party in self.parties:
+                call(party, instances.together(there) if there else None)
+
+        self._presences.on_heard(heard)
+
+    def _heard(self, key: str, _: Presence | None) -> None:
+        self._silent.discard(instances.parsed(key)[1])
 
     def returning(self) -> frozenset[str]:
-        """Give who has said that it leaves and comes back, and is not back yet."""
+        """Give the parties whose last agent has said that it leaves and comes back, and is not back yet."""
         now = time.monotonic()
-        return frozenset(party for party, since in self._leaving.items() if now - since < RETURN_SECONDS)
+        said = (party for party, since in self._leaving.items() if now - since < RETURN_SECONDS)
+        return frozenset(said) | {party for party, there in self.online().items() if not instances.staying(there)}
 
     async def present(self, parties: Iterable[str], *, within: float) -> None:
         """Wait until none of these is on its way back. Raises Unavailable (offline) after `within` seconds."""
         needed, end = frozenset(parties), time.monotonic() + within
         while missing := sorted(needed & self.returning()):
             self._changed.clear()
-            left = min(end, *(self._leaving[party] + RETURN_SECONDS for party in missing)) - time.monotonic()
+            now = time.monotonic()
+            left = min(end, *(self._leaving.get(party, now) + RETURN_SECONDS for party in missing)) - now
             try:
                 async with asyncio.timeout(max(left, 0.0)):
                     await self._changed.wait()
@@ -123,13 +150,19 @@ class Overview:
         self.amendments.tell(*parties)
 
     async def _follow(self) -> None:
-        """Take note of who leaves to come back, and of who is back."""
+        """Take note of parties whose last agent leaves to come back, and of those that are back."""
         async with self._presences.changes() as changes:
             async for item in changes:
-                if item.value is not None and item.value.leaving:
-                    self._leaving[item.name] = time.monotonic()
-                elif item.value is not None:
-                    self._leaving.pop(item.name, None)
+                party, _ = instances.parsed(item.name)
+                if party not in self.parties:
+                    continue
+                there = self.online().get(party, ())
+                if instances.staying(there):
+                    self._leaving.pop(party, None)
+                elif item.value is not None and item.value.leaving:
+                    self._leaving[party] = time.monotonic()
+                elif there:
+                    self._leaving.setdefault(party, time.monotonic())
                 self._changed.set()
 
     def landscape(self) -> Landscape:
@@ -138,5 +171,5 @@ class Overview:
             archetypes=dict(self.shared.archetypes),
             request_types=dict(self.shared.request_types),
             services=dict(self.shared.services),
-            online=frozenset(self._presences.online()) | self.returning(),
+            online=frozenset(self.online()) | self.returning(),
         )

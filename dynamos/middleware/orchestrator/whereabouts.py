@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
+from dynamos.middleware.messages import Presence
 from dynamos.middleware.network.meetings import Announced, Meeting
-from dynamos.middleware.orchestrator.overviews import Overview
 from dynamos.model.plans import Plan
 
 
 class WhereTheySay:
-    """Meetings of parties that take streams where they say so: they reach each other as it is."""
+    """Meetings of parties that take streams where they say so: they reach each other as it is.
 
-    def __init__(self, overview: Overview) -> None:
-        self._overview = overview
+    `places` gives the agents that run the parts of a job.
+    """
+
+    def __init__(self, places: Callable[[str], Mapping[str, Presence]]) -> None:
+        self._places = places
 
     @asynccontextmanager
     async def of(self, plan: Plan) -> AsyncIterator[Meeting]:
-        online = self._overview.online()
-        yield Announced({party: online[party].address for party in plan.parties if party in online})
+        yield Announced({party: place.address for party, place in self._places(plan.job).items()})
 
     async def close(self) -> None:
         return

@@ -14,6 +14,8 @@ from dynamos.middleware.api.problems import reasons_of
 from dynamos.middleware.api.routes import answers, docs
 from dynamos.middleware.api.routes.approval import asked
 from dynamos.middleware.identity import vouchers
+from dynamos.middleware.instances import parties as parties_of
+from dynamos.middleware.instances import together
 from dynamos.middleware.messages import Check, Look
 
 router = APIRouter(prefix=outcomes.BASE, tags=["requests"])
@@ -33,8 +35,10 @@ async def available(request: Request) -> Response:
             "dns": dns_name(party),
             "isolation": list(presence.isolation),
             "version": presence.version,
+            "instances": [each.instance for each in there],
         }
-        for party, presence in desk.presences.online().items()
+        for party, there in parties_of(desk.presences.online()).items()
+        for presence in (together(there),)
     }
     return Response(dumps(online), headers={"cache-control": "no-store"}, media_type=answers.JSON)
 
