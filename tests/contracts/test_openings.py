@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,12 +51,11 @@ async def memory() -> AsyncIterator[Ground]:
 
 
 @pytest.fixture(params=["memory", pytest.param("cluster", marks=pytest.mark.cluster)])
-def ground(request: pytest.FixtureRequest) -> Iterator[Any]:
+def ground(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     if request.param == "memory":
-        yield memory
-        return
+        return memory
     grounds = pytest.importorskip("support.cluster_openings", reason="the extra kubernetes is not here")
-    yield grounds.ground(request)
+    return grounds.ground(grounds.kubectl_of(request), tmp_path, Ground)
 
 
 def on(ground: Any, body: Callable[[Ground], Awaitable[None]]) -> None:
