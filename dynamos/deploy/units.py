@@ -23,6 +23,7 @@ from dynamos.middleware.configs import (
     HelperConfig,
     MeetingsConfig,
     OrchestratorConfig,
+    PoliciesConfig,
     UnitConfig,
 )
 from dynamos.model.agreements import Agreement
@@ -194,6 +195,8 @@ class _Units:
         hub = {"bus": f"tls://{hub_in(profile)}:{PORTS['bus']}"}
         yield control, Unit(BUS, "bus", hosts=(hub_in(profile), *peers_in(profile)))
         leaves = leaves_of(profile)
+        namespaces = {party: party_namespace(profile.name, party) for party in self.marketplace.parties}
+        policies = PoliciesConfig(testbed=control, namespaces=namespaces)
         for site, behind in leaves.items():
             yield control, Unit(server_of(site), "leaf", (BUS,), hosts=(leaf_in(profile, site),), speaks_for=behind)
         yield control, self._orchestrator(**hub)
@@ -202,8 +205,8 @@ class _Units:
             near = {"bus": f"tls://{leaf_in(profile, site)}:{PORTS['bus']}", "server": server_of(site)}
             own = near if site in leaves else hub
             after = (near["server"] if site in leaves else BUS,)
-            members = {"port": PORTS["exchange"], "scope": profile.overlay.scope, **own}
-            yield party_namespace(profile.name, party), self._agent(party, after, **members)
+            members = {"port": PORTS["exchange"], "scope": profile.overlay.scope, "policies": policies, **own}
+            yield namespaces[party], self._agent(party, after, **members)
         gateway = {"host": "0.0.0.0", "gateway_port": PORTS["exchange"]}  # noqa: S104  a pod's own, behind its policies
         yield control, self._api(port=PORTS["api"], **gateway, **hub)
 
