@@ -61,8 +61,8 @@ def make(folder: Path, *, python: str = "3.11", machine: str = "x86_64", source:
         wheels = Path(room) / "wheels"
         wheels.mkdir()
         for name in REQUIREMENTS:
-            _fetch(root / "requirements" / name, wheels, python, machine)
-        _pip("wheel", "--no-deps", "--wheel-dir", str(wheels), str(root))
+            fetch(root / "requirements" / name, wheels, python=python, machine=machine)
+        own_wheel(root, wheels)
         hashes = {path.name: _hash(path) for path in sorted(wheels.iterdir())}
         told = {"digest": _digest(hashes), "version": dynamos.__version__, "wheels": hashes}
         (Path(room) / _MANIFEST).write_text(json.dumps(told, indent=2), encoding="utf-8")
@@ -91,8 +91,13 @@ def checkout() -> Path:
     return root
 
 
-def _fetch(requirements: Path, wheels: Path, python: str, machine: str) -> None:
-    """Download the wheels of locked requirements, each checked against its hash."""
+def own_wheel(root: Path, wheels: Path) -> None:
+    """Build the wheel of the checkout `root` into the folder `wheels`. Raises JobFailed where it cannot be built."""
+    _pip("wheel", "--no-deps", "--wheel-dir", str(wheels), str(root))
+
+
+def fetch(requirements: Path, wheels: Path, *, python: str, machine: str) -> None:
+    """Download the wheels of locked requirements, each checked against its hash. Raises JobFailed where one is not."""
     tags = [word for glibc in GLIBC for word in ("--platform", f"manylinux_{glibc}_{machine}")]
     tags += ["--platform", f"manylinux2014_{machine}", "--python-version", python, "--implementation", "cp"]
     _pip(
