@@ -2,7 +2,8 @@
 
 Standard input is JSON: `patience` in seconds and `knocks`: each has `address`, `protocol` (tcp, udp, icmp), `port`,
 `token`, `text` with `times` (the payload, over and over), and `tls` where somebody is there who speaks TLS and not
-`listen`: who is asked for the name `text` gives some answer then. Prints a list of one text each: empty where nobody
+`listen`: who is asked for the name `text` gives some answer then. With `raw`, bytes in hexadecimal, just these are sent
+and any answer will do; where there are none, a connection is enough. Prints a list of one text each: empty where nobody
 answered, else what did.
 """
 
@@ -37,13 +38,18 @@ class Knock:
         self._tls = bool(spec.get("tls"))
         self._name = spec.get("text", "")
         body = spec.get("text", "").encode() * int(spec.get("times", 1))
-        self._message = f"{self._token} {len(body)}\n".encode() + body
+        self._raw = "raw" in spec
+        self._message = bytes.fromhex(spec["raw"]) if self._raw else f"{self._token} {len(body)}\n".encode() + body
         self._left = b""
         self._heard = b""
 
     @property
     def events(self) -> int:
-        return select.POLLIN | (select.POLLOUT if self._left else 0)
+        return select.POLLIN | (select.POLLOUT if self._left or self._greets else 0)
+
+    @property
+    def _greets(self) -> bool:
+        return self._raw and not self._message
 
     @property
     def pending(self) -> bool:
@@ -82,6 +88,9 @@ class Knock:
                 if code:
                     self._failed(code)
                     return
+            if happened & select.POLLOUT and self._greets:
+                self.answer = "connected"
+                return
             if happened & select.POLLOUT and self._left:
                 self._left = self._left[self.socket.send(self._left) :]
             if happened & (select.POLLIN | select.POLLERR | select.POLLHUP):
@@ -97,8 +106,8 @@ class Knock:
         elif self.protocol == "icmp":
             if _echoed(block, self._token, self._to[0]):
                 self.answer = "echo"
-        elif self._tls:
-            self.answer = "tls"
+        elif self._tls or self._raw:
+            self.answer = "tls" if self._tls else "answered"
         else:
             self._heard += block
             if self._heard.startswith(f"{self._token} ".encode()) and self._heard.endswith(b"\n"):

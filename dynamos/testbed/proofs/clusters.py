@@ -1,0 +1,158 @@
+"""Isolation on a cluster: who reaches whom, expected by what the policies of parties are for, against tries.
+
+Whoever has a pod is a spot, and knocks at every target: pods of the own party and of others, the cluster's own servers,
+its nodes, and addresses that clouds and the internet have. An outsider, in a namespace without policies, knocks too: it
+shows that a target answers, so that silence means that a policy holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from dynamos.kit.errors import Broken
+from dynamos.testbed.hosts import Host
+from dynamos.testbed.proofs import programs
+from dynamos.testbed.proofs.matrices import Cell, Matrix
+from dynamos.testbed.proofs.policies import Expectation, Flow
+from dynamos.testbed.proofs.programs import together
+
+Kind = Literal["agent", "job", "api", "orchestrator", "bus", "outsider"]
+TargetKind = Literal["agent", "job", "api", "gateway", "bus", "dns", "api-server", "kubelet", "node", "world"]
+
+PATIENCE = 1.5
+"""Seconds until a try counts as not through; whoever should get through is waited for longer."""
+_LATER = 4
+_SPARE_SECONDS = 60.0
+_NOBODY = 9
+"""A port that nobody is to serve (RFC 863): the kernel of a host that gets a knock there refuses it."""
+_DNS = "2a2a01000001000000000000076578616d706c650000010001"
+"""A question for the address of `example`."""
+_OF_THE_CLUSTER = ("dns", "api-server", "kubelet", "node", "world")
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A pod that knocks. `party` is whose it is, if anybody's."""
+
+    name: str
+    kind: Kind
+    party: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is knocked at. Somebody listens there, but at ports of a `node` or of the `world` that nobody serves."""
+
+    name: str
+    kind: TargetKind
+    address: str
+    port: int = _NOBODY
+    party: str = ""
+    protocol: Literal["tcp", "udp"] = "tcp"
+    served: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """What a cluster's network is meant to be at a moment. `ways` are those that are open between parties, from the one
+    that sends to the one that takes."""
+
+    spots: tuple[Spot, ...]
+    targets: tuple[Target, ...]
+    ways: frozenset[tuple[str, str]] = frozenset()
+
+
+def expectations(occasion: Occasion) -> tuple[tuple[Spot, Target, Expectation], ...]:
+    """Give every try, of each spot at each target but itself, with what policy says of it."""
+    return tuple(
+        (spot, target, Expectation(_flow(spot, target), *verdict(spot, target, occasion.ways)))
+        for spot in occasion.spots
+        for target in occasion.targets
+        if spot.name != target.name
+    )
+
+
+def verdict(spot: Spot, target: Target, ways: frozenset[tuple[str, str]]) -> tuple[bool, str]:
+    """Tell whether a spot may reach a target, and why."""
+    if spot.kind == "outsider":
+        if target.kind in _OF_THE_CLUSTER:
+            return True, "no policy is in its way: it shows that there is an answer"
+        return False, f"{target.name} takes nothing from strangers"
+    if spot.kind == "job":
+        return False, "a job's pod has no way out"
+    if target.kind in ("dns", "bus"):
+        return True, f"all but jobs need the {target.kind}"
+    if spot.kind == "agent":
+        return _agent(spot, target, ways)
+    return False, f"{spot.kind} speaks with the bus only"
+
+
+def _agent(spot: Spot, target: Target, ways: frozenset[tuple[str, str]]) -> tuple[bool, str]:
+    match target.kind:
+        case "gateway":
+            return True, "results go to the gateway"
+        case "api-server":
+            return True, "an agent makes pods and policies in its own namespace"
+        case "job" if target.party == spot.party:
+            return True, "it is a pod of its own party's jobs"
+        case "agent" if (spot.party, target.party) in ways:
+            return True, "a job has opened the way"
+        case "agent":
+            return False, f"no job has opened {spot.party}>{target.party}"
+    return False, f"nothing of an agent is at {target.name}"
+
+
+def isolation(
+    occasion: Occasion, hosts: Mapping[str, Host], *, phase: str = "now", patience: float = PATIENCE
+) -> Matrix:
+    """Try everything, all spots at once, and give what happened. `hosts` are the pods of the spots by name."""
+    expected = expectations(occasion)
+    answers = _knock(expected, hosts, patience)
+    late = [each for each in expected if each[2].allowed and not answers[each[2].flow]]
+    answers |= _knock(late, hosts, _LATER * patience)
+    return Matrix(tuple(_cell(phase, target, each, answers[each.flow]) for _, target, each in expected))
+
+
+def _knock(
+    tries: Sequence[tuple[Spot, Target, Expectation]], hosts: Mapping[str, Host], patience: float
+) -> dict[Flow, str]:
+    by_spot: dict[str, list[tuple[Target, Flow]]] = {}
+    for spot, target, each in tries:
+        by_spot.setdefault(spot.name, []).append((target, each.flow))
+
+    def knock(name: str) -> list[tuple[Flow, str]]:
+        spec = {"patience": patience, "knocks": [_spec(target) for target, _ in by_spot[name]]}
+        told = programs.answers(hosts[name], "knock", spec, within=patience + _SPARE_SECONDS)
+        if len(told) != len(by_spot[name]):
+            raise Broken(f"knock told of {len(told)} tries, not {len(by_spot[name])}", where=name)
+        return list(zip((flow for _, flow in by_spot[name]), told, strict=True))
+
+    return {flow: answer for found in together(knock, by_spot) for flow, answer in found}
+
+
+def _spec(target: Target) -> dict[str, object]:
+    raw = _DNS if target.protocol == "udp" else ""
+    return {"address": target.address, "protocol": target.protocol, "port": target.port, "token": "0", "raw": raw}
+
+
+def _cell(phase: str, target: Target, each: Expectation, answer: str) -> Cell:
+    # Where somebody listens, it was a filter that refused; else it was the kernel of whoever has the address.
+    observed = bool(answer) and not (answer == "refused" and target.served)
+    return Cell(
+        phase=phase,
+        source=each.flow.source,
+        target=each.flow.target,
+        address=each.flow.address,
+        protocol=each.flow.protocol,
+        port=each.flow.port,
+        expected=each.allowed,
+        observed=observed,
+        why=each.why,
+        evidence=answer,
+    )
+
+
+def _flow(spot: Spot, target: Target) -> Flow:
+    return Flow(spot.name, target.name, target.address, target.protocol, target.port)
