@@ -43,13 +43,19 @@ def parsed(key: str) -> tuple[str, str]:
     return unit, "" if "." in instance else instance
 
 
+def named(key: str, value: Presence) -> Presence:
+    """Give what an instance says as that of who its key names: what a key does not say, its value cannot say either."""
+    unit, instance = parsed(key)
+    return value.model_copy(update={"party": unit, "instance": instance})
+
+
 def by_unit(online: Mapping[str, Presence]) -> dict[str, tuple[Presence, ...]]:
-    """Give the instances of every unit, each by its name. What a key does not say, its value cannot say either."""
+    """Give the instances of every unit, each by its name."""
     found: dict[str, list[Presence]] = {}
     for key, value in sorted(online.items()):
         unit, instance = parsed(key)
         if instance:
-            found.setdefault(unit, []).append(value.model_copy(update={"party": unit, "instance": instance}))
+            found.setdefault(unit, []).append(named(key, value))
     return {unit: tuple(values) for unit, values in found.items()}
 
 

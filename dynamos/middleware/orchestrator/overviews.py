@@ -36,11 +36,15 @@ class Overview:
         self, kb: KnowledgeBase, parties: tuple[str, ...], presences: Presences[Presence], *, awaits: bool = False
     ) -> None:
         self.parties = parties
+        self._parties = frozenset(parties)
         self.shared = SharedView(kb, lambda _: self._note(*parties))
         self._presences = presences
         self._leaving: dict[str, float] = dict.fromkeys(parties, time.monotonic()) if awaits else {}
         self._changed = asyncio.Event()
         self._silent: set[str] = set()
+        self._agents: dict[str, dict[str, Presence]] = {}
+        for key, value in presences.online().items():
+            self._heard(key, value)
         presences.on_heard(self._heard)
         self.amendments = Amendments(lambda: self.agreements, SystemClock())
         """The parties whose answers may have changed: their agreements did, or what the marketplace shares."""
@@ -77,12 +81,14 @@ class Overview:
 
     def online(self) -> dict[str, tuple[Presence, ...]]:
         """Give the agents of every party that is there."""
-        return instances.parties(self._presences.online())
+        self._presences.sweep()
+        return {party: self._there(party) for party in sorted(self._agents)}
 
     def choose(self, party: str, ours: Mapping[str, int], *, without: str = "") -> Presence | None:
         """Give the agent of a party that new work goes to, or None where none takes any. `ours` counts parts that we
         know of, by instance; `without` is an instance that is not wanted."""
-        there = [each for each in self.online().get(party, ()) if each.instance != without]
+        self._presences.sweep()
+        there = [each for each in self._there(party) if each.instance != without]
         return choose(there, ours, silent=self._silent)
 
     def doubt(self, instance: str) -> None:
@@ -95,14 +101,29 @@ class Overview:
 
         def heard(key: str, _: Presence | None) -> None:
             party, _instance = instances.parsed(key)
-            there = self.online().get(party)
-            if party in self.parties:
+            there = self._there(party)  # of this party alone: there is a renewal a second for each that there is
+            if party in self._parties:
                 call(party, instances.together(there) if there else None)
 
         self._presences.on_heard(heard)
 
-    def _heard(self, key: str, _: Presence | None) -> None:
-        self._silent.discard(instances.parsed(key)[1])
+    def _heard(self, key: str, value: Presence | None) -> None:
+        """Take note of an agent that says that it is there, or has gone."""
+        party, instance = instances.parsed(key)
+        self._silent.discard(instance)
+        if party not in self._parties or not instance:
+            return
+        if value is not None:
+            self._agents.setdefault(party, {})[instance] = instances.named(key, value)
+        elif there := self._agents.get(party):
+            there.pop(instance, None)
+            if not there:
+                del self._agents[party]
+
+    def _there(self, party: str) -> tuple[Presence, ...]:
+        """Give the agents of a party as last looked at, each by its name."""
+        there = self._agents.get(party, {})
+        return tuple(there[name] for name in sorted(there))
 
     def returning(self) -> frozenset[str]:
         """Give the parties whose last agent has said that it leaves and comes back, and is not back yet."""
@@ -154,9 +175,9 @@ class Overview:
         async with self._presences.changes() as changes:
             async for item in changes:
                 party, _ = instances.parsed(item.name)
-                if party not in self.parties:
+                if party not in self._parties:
                     continue
-                there = self.online().get(party, ())
+                there = self._there(party)
                 if instances.staying(there):
                     self._leaving.pop(party, None)
                 elif item.value is not None and item.value.leaving:
