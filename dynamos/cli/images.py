@@ -1,0 +1,78 @@
+"""`images`: the container images that a cluster runs, built here without Docker and without being root."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dynamos.cli.shows import Format, FormatOption
+
+if TYPE_CHECKING:
+    from dynamos.deploy.images import references
+
+FOLDER = Path(".dynamos/images")
+
+images = typer.Typer(help="Build, list and push the container images that a cluster runs.", no_args_is_help=True)
+
+FolderOption = Annotated[Path, typer.Option("--from", help="The folder that they were built into.")]
+NamesArgument = Annotated[list[str] | None, typer.Argument(help="Which: dynamos, courier, bus. Without any, all.")]
+
+
+def add(app: typer.Typer) -> None:
+    app.add_typer(images, name="images")
+
+
+@images.command("build")
+def build(
+    names: NamesArgument = None,
+    to: Annotated[Path, typer.Option("--to", help="The folder to build them into.")] = FOLDER,
+    registry: Annotated[str, typer.Option("--registry", help="The name to import them under.")] = "",
+    sources: Annotated[
+        Path | None, typer.Option("--sources", help="An apt sources file to take Debian's packages from.")
+    ] = None,
+    format: FormatOption = Format.TABLE,  # noqa: A002  the option's name
+) -> None:
+    """Build the images as OCI archives, each with its bill of materials beside it."""
+    from dynamos.cli.shows import note
+    from dynamos.deploy.images import builds
+    from dynamos.deploy.images.references import NAMES
+
+    built = builds.build(to, names or NAMES, registry=registry, sources=sources, said=note)
+    _show(built, to, registry, format)
+
+
+@images.command("list")
+def list_images(
+    folder: FolderOption = FOLDER,
+    registry: Annotated[str, typer.Option("--registry", help="The registry to name in the references.")] = "",
+    format: FormatOption = Format.TABLE,  # noqa: A002
+) -> None:
+    """List the images that were built: pinned references, sizes, and what is in them."""
+    from dynamos.deploy.images import references
+
+    _show(references.read(folder), folder, registry, format)
+
+
+def _show(built: dict[str, references.Built], folder: Path, registry: str, format: Format) -> None:  # noqa: A002
+    from dynamos.cli.shows import print_json, print_table
+
+    if format is Format.JSON:
+        print_json([_told(each, folder, registry) for each in built.values()])
+        return
+    rows = [
+        [each.reference(registry), f"{each.size / 1e6:.1f}", f"{each.unpacked / 1e6:.1f}", _contents(each)]
+        for each in built.values()
+    ]
+    print_table(("reference", "MB", "MB unpacked", "packages"), rows)
+
+
+def _contents(each: references.Built) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in each.contents.items())
+
+
+def _told(each: references.Built, folder: Path, registry: str) -> dict[str, object]:
+    files = {"archive": str(folder / each.archive), "sbom": str(folder / each.sbom)}
+    return {**asdict(each), **files, "reference": each.reference(registry)}
