@@ -42,7 +42,7 @@ class Ingress(Value):
 
 class Cluster(Value):
     """A cluster that exists. `kubeconfig` is a path (else KUBECONFIG, else ~/.kube/config), `context` one of its
-    contexts (else its current one).
+    contexts (else its current one). `policies` says whose network it has, where that knows more than NetworkPolicies.
 
     `registry` is where nodes pull images from; without it they are on the nodes already. `storageClass` is of the
     volumes of the bus and of data; else the default one. `busReplicas` servers make up the bus; `orchestrators` share
@@ -54,6 +54,7 @@ class Cluster(Value):
 
     kubeconfig: str = ""
     context: str = ""
+    policies: Literal["kubernetes", "cilium", "calico"] = "kubernetes"
     registry: str = ""
     storage_class: str = ""
     bus_replicas: Literal[1, 3] = 1
