@@ -1,0 +1,3 @@
+module dynamos/courier
+
+go 1.22
