@@ -66,6 +66,18 @@ FEATURES: tuple[Feature, ...] = (
     Feature("openvpn", {"openvpn": ("openvpn",)}, "there is no overlay openvpn"),
     Feature("mtls", {"haproxy": ("haproxy",)}, "there is no overlay mtls"),
     Feature(
+        "cluster",
+        {
+            "containerd": ("containerd", "containerd-shim-runc-v2", "ctr"),
+            "runc": ("runc",),
+            "containernetworking-plugins": ("/usr/lib/cni/ptp", "/usr/lib/cni/host-local", "/usr/lib/cni/portmap"),
+            "catatonit": ("catatonit",),
+            "conntrack": ("conntrack",),
+            "docker-registry": ("docker-registry",),
+        },
+        "tests with a Kubernetes cluster of their own skip",
+    ),
+    Feature(
         "tests",
         {"tcpdump": ("tcpdump",), "procps": ("ps",), "chromium": ("chromium",)},
         "some tests of the project itself skip",
@@ -79,6 +91,8 @@ SERVICES: Mapping[str, tuple[str, ...]] = {
     "charon-systemd": ("strongswan.service",),
     "openvpn": ("openvpn.service",),
     "haproxy": ("haproxy.service",),
+    "containerd": ("containerd.service",),
+    "docker-registry": ("docker-registry.service",),
 }
 """What a package would have this machine run by itself. We want the programs only."""
 
