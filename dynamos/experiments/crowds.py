@@ -156,7 +156,8 @@ async def _until_all_run(
         running: Counter[str] = Counter()
         for user, token in tokens.items():
             found = await http.get(f"{BASE}/jobs", params={"state": "running", "limit": 1000}, headers=_headers(token))
-            running[user] = sum(job["id"] in ours for job in found.json()["jobs"])
+            if found.status_code == OK:  # a busy machine may not have the list in time, and has it later
+                running[user] = sum(job["id"] in ours for job in found.json()["jobs"])
         if running == wanted:
             return
         await asyncio.sleep(LOOK_SECONDS)
