@@ -24,7 +24,7 @@ app = typer.Typer(
 
 _GROUPS = (
     "testbeds", "reconciling", "requests", "jobs", "agreements", "adapting", "chains", "tokens", "nodes", "links",
-    "proofs", "profiles", "stacks", "images", "services", "experiments", "exports", "demos",
+    "proofs", "profiles", "stacks", "images", "manifests", "services", "experiments", "exports", "demos",
 )  # fmt: skip
 
 

@@ -27,7 +27,8 @@ def test_the_profiles_that_come_with_it_are_right(name: str) -> None:
     checked = profiles.validate(name)
     assert checked.profile.name == name
     placed = [party for site in checked.profile.sites.values() for party in site.parties]
-    assert sorted(placed) == sorted(checked.marketplace.parties)
+    wanted = checked.marketplace.parties if checked.profile.driver != "kubernetes" else ()  # any node will do there
+    assert sorted(placed) == sorted(wanted)
 
 
 @pytest.mark.parametrize("name", NAMES)

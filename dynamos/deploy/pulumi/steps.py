@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Phase = Literal["begins", "done", "failed"]
-_KINDS = re.compile(r"pulumi-python:dynamic/testbed:(\w+)$")
+_KINDS = re.compile(r"(?:pulumi-python:dynamic/testbed|^kubernetes:[\w.]+/\w+):(\w+)$")
 """What is really there; components are only names for some of it."""
 _QUIET = ("same", "read", "refresh")
 _NOISE = re.compile(r"<\{%[^%]*%\}>|\x1b\[[0-9;]*m|^(?:error|warning): |Exception calling application: ")
