@@ -56,6 +56,35 @@ def list_images(
     _show(references.read(folder), folder, registry, format)
 
 
+@images.command("push")
+def push(
+    registry: Annotated[str, typer.Argument(help="Host and path, such as registry.example.org/dynamos.")],
+    names: NamesArgument = None,
+    folder: FolderOption = FOLDER,
+    ca: Annotated[Path | None, typer.Option("--ca", help="The authority of the registry's certificate (PEM).")] = None,
+    plain_http: Annotated[
+        bool, typer.Option("--plain-http", help="Speak without TLS; only to a registry on this machine.")
+    ] = False,
+    format: FormatOption = Format.TABLE,  # noqa: A002
+) -> None:
+    """Push images that were built to a registry, with their bills of materials; only what is not there yet.
+
+    The login is that of `docker login` or `podman login`, or DYNAMOS_REGISTRY_USER and DYNAMOS_REGISTRY_PASSWORD.
+    """
+    from dynamos.cli.shows import note, print_json, print_table
+    from dynamos.deploy.images import logins, pushes, registries
+
+    host, _ = registries.split(registry)
+    login = logins.find(registry)
+    with registries.Registry(host, login, plain=plain_http, authorities=str(ca or "")) as client:
+        done = pushes.push(folder, registry, client, names or (), said=note)
+    if format is Format.JSON:
+        print_json([asdict(each) for each in done])
+        return
+    rows = [[each.reference, f"{each.sent / 1e6:.1f}", f"{each.skipped / 1e6:.1f}"] for each in done]
+    print_table(("reference", "MB sent", "MB there"), rows)
+
+
 def _show(built: dict[str, references.Built], folder: Path, registry: str, format: Format) -> None:  # noqa: A002
     from dynamos.cli.shows import print_json, print_table
 

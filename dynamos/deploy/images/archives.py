@@ -6,7 +6,7 @@ import io
 import json
 import tarfile
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from dynamos.deploy.images import manifests
 from dynamos.deploy.images.manifests import Image
@@ -78,7 +78,7 @@ class Archive:
         with self.open(digest) as file:
             return file.read()
 
-    def open(self, digest: str) -> io.BufferedIOBase:
+    def open(self, digest: str) -> IO[bytes]:
         """Open a blob for reading."""
         member = self._members.get(_name(digest))
         file = self._tar.extractfile(member) if member else None

@@ -18,6 +18,7 @@ _LEFT_OUT_SUFFIXES = (".a", ".c", ".cpp", ".h", ".hpp", ".lib", ".pxd", ".pxi", 
 _LEFT_OUT_FOLDERS = frozenset({"tests", "include", "sample_data", "__pycache__"})
 """Folders of packages whose code no program imports; numpy.testing and the like stay."""
 _LEFT_OUT_FILES = frozenset({"RECORD", "INSTALLER"})
+_LEFT_OUT_STEMS = ("_pyarrow_cpp_tests",)
 _KEPT = ("numpy/_core/tests/_natype.py",)
 """Imported by a package all the same."""
 
@@ -70,6 +71,7 @@ def unpack(wheel: Wheel, root: Path, *, programs: bool = False) -> None:
                 path.chmod(0o755 if runs else 0o644)
             if programs:
                 _programs(archive, root)
+        _share(root)
     except zipfile.BadZipFile as error:
         raise BadInput(f"this wheel is broken: {error}", where=str(wheel.path)) from None
 
@@ -86,6 +88,18 @@ def extract(wheel: Wheel, name: str, path: Path) -> None:
     path.chmod(0o755)
 
 
+def _share(root: Path) -> None:
+    """Replace copies of a library by links: a wheel has no links, so it brings one library under several names."""
+    first: dict[tuple[Path, str], Path] = {}
+    for path in sorted(root.rglob("*.so*")):
+        if path.is_symlink() or not path.is_file():
+            continue
+        other = first.setdefault((path.parent, sha256(path)), path)
+        if other is not path:
+            path.unlink()
+            path.symlink_to(other.name)
+
+
 def _place(name: str) -> str | None:
     """Give where a member goes, or None for what is left out."""
     pure = PurePosixPath(name)
@@ -99,12 +113,11 @@ def _place(name: str) -> str | None:
         return f"{SITE}/{rest}" if kind in ("purelib", "platlib") else None
     if name in _KEPT:
         return f"{SITE}/{name}"
-    in_info = parts[0].endswith(".dist-info")
-    if in_info:
+    if parts[0].endswith(".dist-info"):
         return None if pure.name in _LEFT_OUT_FILES else f"{SITE}/{name}"
     if pure.suffix in _LEFT_OUT_SUFFIXES or _LEFT_OUT_FOLDERS.intersection(parts[:-1]):
         return None
-    return f"{SITE}/{name}"
+    return None if pure.name.startswith(_LEFT_OUT_STEMS) else f"{SITE}/{name}"
 
 
 def _programs(archive: zipfile.ZipFile, root: Path) -> None:
