@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from cluster.images import COREDNS, USER
+from cluster.policies.agents import USER as POLICY_AGENT
 from cluster.specs import DNS_SERVICE, DOMAIN
+from cluster.volumes import CLASS, NAME
+from cluster.volumes import USER as PROVISIONER
 
 Object = dict[str, Any]
 SYSTEM = "kube-system"
@@ -25,7 +28,7 @@ _COREFILE = f"""
 
 def addons(nodes: int) -> list[Object]:
     """Give the objects, in the order in which they are made."""
-    return [*_api_server(), *_dns(min(2, nodes))]
+    return [*_api_server(), *_storage(), *_policies(), *_dns(min(2, nodes))]
 
 
 def bound(name: str, rules: list[Object], subject: Object) -> list[Object]:
@@ -47,6 +50,33 @@ def _api_server() -> list[Object]:
     subjects = [user("api-server")]
     name = "tests:api-server-to-kubelets"
     return [_object("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", name, roleRef=reference, subjects=subjects)]
+
+
+def _policies() -> list[Object]:
+    seen = ["pods", "namespaces"]
+    rules = [
+        {"apiGroups": [""], "resources": seen, "verbs": ["get", "list", "watch"]},
+        {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": ["get", "list", "watch"]},
+    ]
+    return bound("tests:policy-agent", rules, user(POLICY_AGENT))
+
+
+def _storage() -> list[Object]:
+    volumes = ["get", "list", "watch", "create", "delete"]
+    rules = [
+        {"apiGroups": [""], "resources": ["persistentvolumes"], "verbs": volumes},
+        {"apiGroups": [""], "resources": ["persistentvolumeclaims"], "verbs": ["get", "list", "watch"]},
+    ]
+    made = _object(
+        "storage.k8s.io/v1",
+        "StorageClass",
+        CLASS,
+        provisioner=NAME,
+        volumeBindingMode="WaitForFirstConsumer",
+        reclaimPolicy="Delete",
+    )
+    made["metadata"]["annotations"] = {"storageclass.kubernetes.io/is-default-class": "true"}
+    return [made, *bound("tests:volume-provisioner", rules, user(PROVISIONER))]
 
 
 def _dns(replicas: int) -> list[Object]:
@@ -105,7 +135,8 @@ def _dns_pod(labels: dict[str, str]) -> Object:
                 "livenessProbe": {"httpGet": {"path": "/health", "port": 8080}, "initialDelaySeconds": 30},
                 "resources": {"requests": {"memory": "20Mi", "cpu": "10m"}, "limits": {"memory": "170Mi"}},
                 "securityContext": {
-                    "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
+                    "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
+                    "capabilities": {"drop": ["ALL"]},
                 },
                 "volumeMounts": [{"name": "config", "mountPath": "/etc/coredns", "readOnly": True}],
             }

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from cluster import commands, fabrics, groups, readiness
-from cluster.configs import FOLDER
+from cluster.configs import FOLDER, POLICIES
 from cluster.files import Files, files_of
 from cluster.images import own_images
 from cluster.insides import inside
 from cluster.needs import PROGRAMS, check_needs
 from cluster.specs import API_PORT, ClusterSpec, Machine, spec_of
+from cluster.volumes import VOLUMES
 from cluster.waiting import answers, until
 from dynamos.kit.errors import Conflict, NotFound, Unavailable
 from dynamos.model.profiles import Profile
@@ -32,8 +33,6 @@ from dynamos.testbed.locks import locked
 
 T = TypeVar("T")
 REPOSITORY = Path(__file__).resolve().parents[2]
-VOLUMES = "/run/volumes"
-"""Where machines have what is kept on volumes: it outlives a machine, and ends with the cluster."""
 _FACTS, _LOG = "cluster.json", "cluster.log"
 _BOOT = "import sys; sys.path[:0] = {paths!r}; from cluster.{module} import main; main()"
 _IMPORTED = re.compile(r"unpacking (\S+) \((sha256:[0-9a-f]{64})\)")
@@ -150,7 +149,7 @@ class Cluster:
         pods can use: each with its tag, and with its digest."""
         names = list(nodes) or [node.name for node in self.spec.nodes]
         with ThreadPoolExecutor(len(names)) as pool:
-            return list(pool.map(lambda name: _imported(self.box(name), archive), names))[0]
+            return next(iter(pool.map(lambda name: _imported(self.box(name), archive), names)))
 
     # Faults
 
@@ -237,8 +236,9 @@ class Cluster:
             work: list[Future[None]] = [
                 pool.submit(self._begin_control, files[self.spec.control.name], wan, ready, listener)
             ]
-            for node in self.spec.nodes:
-                work.append(pool.submit(self._begin_node, node, files[node.name], wan, images, ready))
+            work += [
+                pool.submit(self._begin_node, node, files[node.name], wan, images, ready) for node in self.spec.nodes
+            ]
             work.append(pool.submit(self._finish, ready))
             try:
                 for each in work:
@@ -299,6 +299,7 @@ class Cluster:
         ready.set()
         control.start("kube-controller-manager", commands.controller_manager(self.programs))
         control.start("kube-scheduler", commands.scheduler(self.programs))
+        control.start("volumes", [*_python("volumes"), FOLDER, self.spec.api])
 
     def _until_port(self, what: str, port: int) -> None:
         def wait() -> None:
@@ -310,6 +311,8 @@ class Cluster:
         self, node: Machine, files: Files, wan: Future[Any], images: Future[list[Path]], ready: threading.Event
     ) -> None:
         box = self._boot(node, files)
+        plugin = (Path(__file__).parent / "policies" / "joining.py").read_bytes()
+        box.put(f"/usr/lib/cni/{POLICIES}", f"#!{sys.executable} -IS\n".encode() + plugin, mode=0o755)
         box.put("/etc/cni/net.d/10-pods.conflist", files["network.conflist"])
         box.start("containerd", commands.containerd())
         fabrics.plug(wan.result(), node, box)
@@ -319,6 +322,8 @@ class Cluster:
         for archive in images.result():
             _imported(box, archive)
         ready.wait(_START_SECONDS)
+        words = [node.name, FOLDER, self.spec.api]
+        box.start("policies", [*_python("policies.agents"), *words])
         box.start("kubelet", commands.kubelet(self.programs, node))
         box.start("kube-proxy", commands.proxy(self.programs))
 
@@ -360,9 +365,11 @@ def _repository(name: str) -> str:
     return head if head and "/" not in tail else plain
 
 
-def _python(module: str, spec: dict[str, Any]) -> list[str]:
+def _python(module: str, spec: dict[str, Any] | None = None) -> list[str]:
+    """Give the command that runs a module of the cluster's which needs the standard library only."""
     paths = [str(REPOSITORY / "tests"), str(REPOSITORY)]
-    return [sys.executable, "-I", "-S", "-c", _BOOT.format(paths=paths, module=module), json.dumps(spec)]
+    words = [sys.executable, "-I", "-S", "-c", _BOOT.format(paths=paths, module=module)]
+    return words if spec is None else [*words, json.dumps(spec)]
 
 
 def _facts(folder: Path) -> dict[str, Any]:

@@ -19,8 +19,8 @@ def grouped(*words: str) -> list[str]:
 def etcd(programs: Path) -> list[str]:
     """Give etcd's. It keeps everything in memory, and what it keeps ends with the cluster."""
     return [
-        str(programs / "etcd"), "--name=control", "--data-dir=/run/etcd", "--unsafe-no-fsync", f"--listen-client-urls={ETCD}",
-        f"--advertise-client-urls={ETCD}", "--listen-peer-urls=http://127.0.0.1:2380",
+        str(programs / "etcd"), "--name=control", "--data-dir=/run/etcd", "--unsafe-no-fsync",
+        f"--listen-client-urls={ETCD}", f"--advertise-client-urls={ETCD}", "--listen-peer-urls=http://127.0.0.1:2380",
         "--initial-advertise-peer-urls=http://127.0.0.1:2380", "--initial-cluster=control=http://127.0.0.1:2380",
         "--heartbeat-interval=100", "--election-timeout=500", "--log-level=warn",
     ]  # fmt: skip

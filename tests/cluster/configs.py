@@ -13,6 +13,8 @@ from cluster.specs import DNS_SERVICE, DOMAIN, ClusterSpec, Machine
 FOLDER = "/etc/kubernetes"
 CONTAINERD = "/run/containerd/containerd.sock"
 PAUSE = "dynamos.local/pause:1"
+POLICIES = "tests-policies"
+"""The network plugin that waits until the rules of a pod are there."""
 _PLUGINS = ("btrfs", "zfs", "aufs", "devmapper")
 
 
@@ -127,8 +129,8 @@ disabled_plugins = [{", ".join(f'"io.containerd.snapshotter.v1.{name}"' for name
 
 
 def network(machine: Machine, spec: ClusterSpec) -> bytes:
-    """Give the CNI list: each pod is joined to its node by a cable of its own, so that the node routes every packet, and
-    addresses stay what they are from one end to the other."""
+    """Give the CNI list: each pod is joined to its node by a cable of its own, so that the node routes every packet,
+    and addresses stay what they are from one end to the other."""
     ranges = [[{"subnet": machine.pods}]]
     ipam = {"type": "host-local", "ranges": ranges, "routes": [{"dst": "0.0.0.0/0"}], "dataDir": "/run/cni"}
     return _json(
@@ -138,6 +140,7 @@ def network(machine: Machine, spec: ClusterSpec) -> bytes:
             "plugins": [
                 {"type": "ptp", "ipMasq": False, "mtu": spec.mtu, "ipam": ipam},
                 {"type": "portmap", "capabilities": {"portMappings": True}},
+                {"type": POLICIES},
             ],
         }
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from cluster import configs
 from cluster.authorities import Authority, key_pair
 from cluster.commands import server_names
+from cluster.policies.agents import USER as POLICY_AGENT
 from cluster.specs import ClusterSpec, Machine
+from cluster.volumes import USER as PROVISIONER
 
 Files = dict[str, bytes]
 ADMIN = "admin"
@@ -25,6 +27,7 @@ def _control(spec: ClusterSpec, authority: Authority, front: Authority) -> Files
     to_kubelets = authority.issue("api-server")
     front_client = front.issue("front")
     tokens = key_pair()
+    volumes = authority.issue(PROVISIONER)
     users = {"controllers": "system:kube-controller-manager", "scheduler": "system:kube-scheduler"}
     return {
         "ca.crt": authority.certificate,
@@ -37,6 +40,8 @@ def _control(spec: ClusterSpec, authority: Authority, front: Authority) -> Files
         "front-client.key": front_client.key,
         "tokens.pub": tokens.certificate,
         "tokens.key": tokens.key,
+        f"{PROVISIONER}.crt": volumes.certificate,
+        f"{PROVISIONER}.key": volumes.key,
         **{f"{file}.kubeconfig": _config(spec, authority, user) for file, user in users.items()},
     }
 
@@ -44,7 +49,10 @@ def _control(spec: ClusterSpec, authority: Authority, front: Authority) -> Files
 def _node(spec: ClusterSpec, node: Machine, authority: Authority) -> Files:
     kubelet = authority.issue(f"system:node:{node.name}", ["system:nodes"], [node.name, node.ip])
     own = configs.kubeconfig(spec.api, authority.certificate, f"system:node:{node.name}", kubelet)
+    policies = authority.issue(POLICY_AGENT)
     return {
+        f"{POLICY_AGENT}.crt": policies.certificate,
+        f"{POLICY_AGENT}.key": policies.key,
         "ca.crt": authority.certificate,
         "kubelet.crt": kubelet.certificate,
         "kubelet.key": kubelet.key,

@@ -1,5 +1,5 @@
-"""The keeper of a cluster: a small process of this machine that outlives everything of the cluster, and removes what the
-kernel does not take away with the processes: its control groups.
+"""The keeper of a cluster: a small process of this machine that outlives everything of the cluster, and removes what
+the kernel does not take away with the processes: its control groups.
 
 It forks the cluster's init, the first process of a pid namespace in which everything else is. If the keeper dies the
 kernel kills the init, and with it all. With an owner (a pid) the cluster ends when that process does.

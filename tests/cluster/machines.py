@@ -1,5 +1,5 @@
-"""Machines of a cluster: `python -I -S` runs `main` as a daemon of the cluster's init, and it bears the first process of
-a machine. That has namespaces and control groups of its own and a root whose writes go to memory, and serves as the
+"""Machines of a cluster: `python -I -S` runs `main` as a daemon of the cluster's init, and it bears the first process
+of a machine. That has namespaces and control groups of its own and a root whose writes go to memory, and serves as the
 init of a box does. Unlike a node of a world it has no user namespace: kubelet and runc need the machine's real root.
 
 A machine that ends stays ended until its daemon is stopped and started. Only the standard library.

@@ -13,7 +13,8 @@ from dynamos.kit.errors import Unavailable
 
 PROGRAMS = Path(__file__).resolve().parents[2] / ".tools" / "kubernetes"
 NAMES = (
-    "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl", "etcd", "coredns",
+    "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl", "etcd",
+    "coredns",
 )  # fmt: skip
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
