@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
+from cluster.clusters import Cluster
+from cluster.specs import profile_of
+
+from dynamos.kit.errors import Unavailable
 
 SITES = ("north", "south")
 
 
 @pytest.fixture(scope="session")
-def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Give a cluster with a node at each of two sites."""
-    from cluster.clusters import Cluster
-    from cluster.specs import profile_of
-
-    from dynamos.kit.errors import Unavailable
-
     profile = profile_of(SITES, 1, [(*SITES, "5ms")], "sites")
     try:
         made = Cluster.up(tmp_path_factory.mktemp("sites"), profile, owner=os.getpid())

@@ -1,4 +1,4 @@
-"""What passes between the sites of a cluster: in the clear by the routes of pods, and never in an overlay that encrypts."""
+"""What passes between the sites of a cluster: in the clear by pods' routes, never where an overlay encrypts."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 from cluster.clusters import Cluster
-from support import cluster_overlays, cluster_pods
-from support.cluster_pods import PodNetwork
 
 from dynamos.testbed.proofs.canaries import canaries
+from support import cluster_overlays, cluster_pods
+from support.cluster_pods import PodNetwork
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.xdist_group("cluster")]
 NAMESPACE = "overlays"

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from cluster import fabrics
 from cluster.clusters import Cluster
-from support.cluster_pods import PodNetwork
 
 from dynamos.model.networks import DriverName
 from dynamos.testbed.hosts import Host
@@ -17,6 +16,7 @@ from dynamos.testbed.overlays import networks
 from dynamos.testbed.overlays.drivers import Member, Network, largest_mtu
 from dynamos.testbed.overlays.registry import driver
 from dynamos.testbed.proofs.captures import Spot
+from support.cluster_pods import PodNetwork
 
 SUBNET = "10.99.0.0/24"
 
