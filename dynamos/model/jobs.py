@@ -54,7 +54,8 @@ def step_state(state: State, event: str) -> State:
 
 
 class Usage(Value):
-    """What one step used: wall time and CPU in seconds, peak memory in bytes, rows and bytes that it wrote."""
+    """What one step used: wall time and CPU in milliseconds, peak memory in bytes. `pod` is "warm" or "cold" where it
+    ran in one."""
 
     step: str
     party: Name
@@ -66,6 +67,7 @@ class Usage(Value):
     peak_bytes: int = 0
     exit: int = 0
     isolation: tuple[str, ...] = ()
+    pod: str = ""
 
 
 class Transfer(Value):

@@ -27,7 +27,8 @@ class Service(Value):
     `label`, `allowed_outputs` and `invalid_archetypes` are upstream's: which role the service belongs to, which
     services may follow it, under which archetypes it may not run. `inputs` tells how many streams it reads: "none"
     (it reads the party's data), "one", or "many" (a union). `command` is empty for a Python service that is installed
-    under its name, else the program and its arguments.
+    under its name, else the program and its arguments. `image` is the container image that has the program, for
+    parties that run jobs in containers; without one it is ours.
     """
 
     name: Name
@@ -37,6 +38,7 @@ class Service(Value):
     inputs: Literal["none", "one", "many"] = "one"
     reads_data: bool = False
     command: tuple[str, ...] = ()
+    image: str = ""
     options: dict[str, str] = Field(default_factory=dict)
     limits: Limits = Limits()
     description: str = ""
