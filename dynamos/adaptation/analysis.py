@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from dynamos.adaptation.failures import Score
 from dynamos.adaptation.settings import LoopSettings
 from dynamos.adaptation.situations import Kind, Symptom
 
@@ -66,6 +67,8 @@ class Analysis:
         self._gone: dict[str, float] = {}
         self._left: dict[str, deque[float]] = {}
         self._held: dict[str, float] = {}
+        self._scores: dict[str, Score] = {}
+        self._failing: dict[str, float] = {}
 
     def take_load(self, party: str, level: float, memory: float, at: float) -> None:
         """Take a party's reading; it is there then."""
@@ -92,6 +95,17 @@ class Analysis:
         """Take note that a party is there."""
         self._gone.pop(party, None)
 
+    def take_failure(self, party: str, what: str, at: float) -> None:
+        """Take note that a party failed at a job that another might have done."""
+        score = self._scores.setdefault(party, Score(max(1e-3, float(self._settings.forgive))))
+        if score.fail(at, what) >= self._settings.failing_above:
+            self._failing.setdefault(party, at)
+
+    def take_success(self, party: str, at: float) -> None:
+        """Take note that a party did what it was asked to."""
+        if (score := self._scores.get(party)) is not None:
+            score.succeed(at)
+
     def drop(self, kind: Kind, subject: str) -> None:
         """Forget a symptom whose reading is too old to say anything: it is found out again."""
         self._watched.get(subject, {}).pop(kind, None)
@@ -103,7 +117,7 @@ class Analysis:
 
     def symptoms(self, at: float, subjects: Iterable[str] | None = None) -> tuple[Symptom, ...]:
         """Give every symptom that there is now, or those of these subjects."""
-        asked = {*self._watched, *self._gone, *self._held} if subjects is None else set(subjects)
+        asked = {*self._watched, *self._gone, *self._held, *self._failing} if subjects is None else set(subjects)
         return tuple(symptom for subject in sorted(asked) for symptom in self._of(subject, at))
 
     def _of(self, subject: str, at: float) -> Iterator[Symptom]:
@@ -112,9 +126,22 @@ class Analysis:
                 yield Symptom(kind=kind, subject=subject, since=watched.state.since, fact=watched.fact)
         if (since := self._gone.get(subject)) is not None:
             yield Symptom(kind="gone", subject=subject, since=since, fact="its agent does not say that it is there")
+        if (score := self._fails(subject, at)) is not None:
+            fact = f"failed lately: {score.last}; score {score.now(at):.1f}"
+            yield Symptom(kind="failing", subject=subject, since=self._failing[subject], fact=fact)
         if at < (until := self._held.get(subject, 0.0)):
             fact = f"comes and goes; held off for {until - at:.0f} s"
             yield Symptom(kind="flapping", subject=subject, since=until - self._window, fact=fact)
+
+    def _fails(self, party: str, at: float) -> Score | None:
+        """Give the score of a party that is failing; one that has been forgiven is let go."""
+        if party not in self._failing:
+            return None
+        score = self._scores[party]
+        if score.now(at) > self._settings.failing_below:
+            return score
+        del self._failing[party], self._scores[party]
+        return None
 
     @property
     def _window(self) -> float:

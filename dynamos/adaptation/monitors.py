@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from dynamos.adaptation.analysis import Analysis
+from dynamos.adaptation.failures import blamed
 from dynamos.adaptation.settings import LoopSettings
 from dynamos.adaptation.situations import LinkReading, PartyReading, Symptom
 from dynamos.middleware.messages import Load
-from dynamos.model.jobs import Job, PartReport
+from dynamos.model.jobs import Job, PartReport, State
 from dynamos.model.plans import REQUESTOR, Plan
 
 LEAST_BYTES = 256 << 10
@@ -70,8 +71,13 @@ class Monitor:
         self._ours.subtract(self._under_way.pop(job, ()))
 
     def end(self, job: Job, at: float) -> None:
-        """Take how a job went: its stages, and what its streams say of the ways they went."""
+        """Take how a job went: its stages, what its streams say of the ways they went, and who failed at it."""
         self.forget(job.id)
+        for place, code in blamed(job).items():
+            self.analysis.take_failure(place, code, at)
+        if job.state == State.SUCCEEDED and job.plan is not None:
+            for place in set(job.plan.compute.values()):
+                self.analysis.take_success(place, at)
         self.stages.append(Stages(job.id, at, dict(job.timings)))
         for report in job.parts.values():
             for way, rate in rates(job.plan, report):

@@ -23,7 +23,8 @@ class LoopSettings(Value):
 
     A symptom is raised after `raise_after` readings in a row beyond its bound, and cleared after `clear_after` on the
     other side of the lower one, not before `hold`. A party or a way whose symptom was raised `flaps` times within
-    `flap_window` is held off for as long again.
+    `flap_window` is held off for as long again. A party that fails at jobs of others is left alone from a score of
+    `failing_above` on until it is down to `failing_below`: a failure adds one, and half is forgiven every `forgive`.
 
     Joules are processor seconds x `watts_per_core` + bytes x `joules_per_byte`. The defaults are those of the Cloud
     Carbon Footprint methodology (cloudcarbonfootprint.org/docs/methodology): 3.5 W for a busy virtual processor, the
@@ -41,6 +42,9 @@ class LoopSettings(Value):
     hold: Duration = Duration.parse("3s")
     flaps: int = Field(default=3, ge=2)
     flap_window: Duration = Duration.parse("30s")
+    failing_above: float = Field(default=1.5, gt=0)
+    failing_below: float = Field(default=0.75, gt=0)
+    forgive: Duration = Duration.parse("10s")
     stale: Duration = Duration.parse("3s")
     stale_link: Duration = Duration.parse("60s")
     compress: Literal["none", "lz4", "zstd"] = "zstd"

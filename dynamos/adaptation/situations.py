@@ -12,8 +12,8 @@ from dynamos.model.requests import Request
 from dynamos.model.values import Value
 from dynamos.planning.planners import Pick, Question, picks
 
-Kind = Literal["overload", "memory", "slow-link", "gone", "flapping", "stale"]
-AVOIDED: tuple[Kind, ...] = ("overload", "memory", "gone", "flapping")
+Kind = Literal["overload", "memory", "slow-link", "gone", "flapping", "failing", "stale"]
+AVOIDED: tuple[Kind, ...] = ("overload", "memory", "gone", "flapping", "failing")
 """Symptoms of a party that speak against computing there."""
 SHAPE_DIGITS = 12
 MOST_OPTIONS = 64

@@ -20,6 +20,7 @@ from pydantic import Field
 
 from dynamos.adaptation.planners.experiences import WIDTH, WINDOW, Experiences
 from dynamos.adaptation.planners.protocol import judged
+from dynamos.adaptation.planners.recents import Recent
 from dynamos.adaptation.settings import LoopSettings, Weighing
 from dynamos.adaptation.situations import Experience, Judgement, Option, Prediction, Situation
 from dynamos.kit.digests import digest
@@ -51,7 +52,7 @@ class Bandit:
         self._options = options
         self._experiences = Experiences(options, options.weighing, options.window)
         self._explored: deque[bool] = deque(maxlen=LOOKED_BACK)
-        self._tried: dict[str, int] = {}
+        self._tried = Recent[int]()
 
     def judge(self, situation: Situation) -> Judgement:
         free = [option for option in situation.options if not situation.trouble(option)] or list(situation.options)
@@ -80,7 +81,7 @@ class Bandit:
         self._explored.append(judgement.explores)
         if judgement.explores and judgement.option.name not in judgement.predictions:
             key = f"{situation.type}|{judgement.option.name}"
-            self._tried[key] = self._tried.get(key, 0) + 1
+            self._tried.set(key, (self._tried.get(key) or 0) + 1)
 
     def learn(self, experience: Experience) -> None:
         self._experiences.add(experience)
@@ -89,13 +90,13 @@ class Bandit:
         return {
             "rows": self._experiences.remember(),
             "explored": [int(each) for each in self._explored],
-            "tried": dict(self._tried),
+            "tried": self._tried.as_dict(),
         }
 
     def recall(self, memory: Mapping[str, Any]) -> None:
         self._experiences.recall(memory.get("rows", ()))
         self._explored = deque((bool(each) for each in memory.get("explored", ())), maxlen=LOOKED_BACK)
-        self._tried = {name: int(count) for name, count in memory.get("tried", {}).items()}
+        self._tried = Recent({name: int(count) for name, count in memory.get("tried", {}).items()})
 
     @property
     def _may_explore(self) -> bool:
@@ -104,7 +105,7 @@ class Bandit:
         )
 
     def _untried(self, situation: Situation, option: Option) -> bool:
-        return self._tried.get(f"{situation.type}|{option.name}", 0) < self._options.trials
+        return (self._tried.get(f"{situation.type}|{option.name}") or 0) < self._options.trials
 
     def _draw(self, situation: Situation, option: Option, prediction: Prediction) -> float:
         """Draw the mean cost of an option from what is believed of it: the more was seen, the narrower."""

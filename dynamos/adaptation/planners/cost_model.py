@@ -13,6 +13,7 @@ from pydantic import Field
 
 from dynamos.adaptation.planners.experiences import WINDOW, Experiences
 from dynamos.adaptation.planners.protocol import judged
+from dynamos.adaptation.planners.recents import Recent
 from dynamos.adaptation.settings import LoopSettings, Weighing
 from dynamos.adaptation.situations import Experience, Judgement, Option, Prediction, Situation
 
@@ -40,8 +41,8 @@ class CostModel:
     def __init__(self, options: CostModelOptions) -> None:
         self._options = options
         self._experiences = Experiences(options, options.weighing, options.window)
-        self._last: dict[str, str] = {}
-        self._tried: dict[str, int] = {}
+        self._last = Recent[str]()
+        self._tried = Recent[int]()
 
     def judge(self, situation: Situation) -> Judgement:
         predictions = {
@@ -76,20 +77,20 @@ class CostModel:
         if judgement.explores:
             for tried in (judgement.option.pattern, judgement.option.name):
                 key = f"{situation.type}|{tried}"
-                self._tried[key] = self._tried.get(key, 0) + 1
+                self._tried.set(key, (self._tried.get(key) or 0) + 1)
         else:
-            self._last[group(situation)] = judgement.option.name
+            self._last.set(group(situation), judgement.option.name)
 
     def learn(self, experience: Experience) -> None:
         self._experiences.add(experience)
 
     def remember(self) -> dict[str, Any]:
-        return {"rows": self._experiences.remember(), "last": dict(self._last), "tried": dict(self._tried)}
+        return {"rows": self._experiences.remember(), "last": self._last.as_dict(), "tried": self._tried.as_dict()}
 
     def recall(self, memory: Mapping[str, Any]) -> None:
         self._experiences.recall(memory.get("rows", ()))
-        self._last = dict(memory.get("last", {}))
-        self._tried = {name: int(count) for name, count in memory.get("tried", {}).items()}
+        self._last = Recent(memory.get("last", {}))
+        self._tried = Recent({name: int(count) for name, count in memory.get("tried", {}).items()})
 
     def _cost(self, prediction: Prediction) -> float:
         if self._options.by == "expected":
@@ -101,7 +102,7 @@ class CostModel:
     ) -> Option | None:
         """Give the first option with few jobs whose cost may be lower than the least that is expected."""
         for option in free:
-            told, tried = predictions[option.name], self._tried.get(f"{situation.type}|{option.name}", 0)
+            told, tried = predictions[option.name], self._tried.get(f"{situation.type}|{option.name}") or 0
             lowest = self._experiences.cost(told.low, told.bytes, told.joules)
             if max(told.seen, tried) < self._options.trials and self._cost(told) > least and lowest < least:
                 return option
@@ -110,7 +111,7 @@ class CostModel:
     def _unknown(self, situation: Situation, predictions: Mapping[str, Prediction]) -> Option | None:
         """Give the first option of unknown archetypes that is to be tried, and has no trouble."""
         for option in situation.options:
-            tried = self._tried.get(f"{situation.type}|{option.pattern}", 0)
+            tried = self._tried.get(f"{situation.type}|{option.pattern}") or 0
             if option.name not in predictions and tried < self._options.trials and not situation.trouble(option):
                 return option
         return None
