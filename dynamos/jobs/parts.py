@@ -102,7 +102,7 @@ class Streams:
 
     def __enter__(self) -> Self:
         try:
-            self._check()
+            self.check()
             for edge in self._assignment.part.inner:
                 reading, writing = os.pipe()
                 self._all += (reading, writing)
@@ -122,7 +122,8 @@ class Streams:
         reading = [self._reading[edge.name] for edge in incoming(self._assignment, step)]
         return [*reading, *(self._writing[edge.name] for edge in outgoing(self._assignment, step))]
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raises NotFound, Full or Broken for what cannot be started."""
         part, services = self._assignment.part, self._assignment.services
         for step in part.steps:
             where = f"{step.party}/{step.id}"

@@ -1,0 +1,114 @@
+"""Makes pods and reaches their couriers, and sees that what is given up goes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import ssl
+import time
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from dynamos.jobs.pods import manifests
+from dynamos.jobs.pods.api import Pods
+from dynamos.jobs.pods.couriers import Courier
+from dynamos.jobs.pods.lookouts import Lookout
+from dynamos.jobs.pods.passes import Pass
+from dynamos.jobs.pods.settings import PORT, Home, PodsConfig
+from dynamos.jobs.pods.shapes import Shape
+from dynamos.kit.errors import DynamosError
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_AGAIN_SECONDS = (0.5, 5.0)
+_LAST_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Made:
+    """A pod that was made at `born` on the monotonic clock. `context` is TLS to its courier."""
+
+    name: str
+    shape: Shape
+    context: ssl.SSLContext
+    born: float
+
+
+class Maker:
+    """Makes the pods of one agent."""
+
+    def __init__(self, config: PodsConfig, home: Home, pods: Pods, lookout: Lookout) -> None:
+        self.config = config
+        self.home = home
+        self.pods = pods
+        self.lookout = lookout
+        self._ending: set[asyncio.Task[None]] = set()
+
+    async def make(self, shape: Shape, *, pool: str, seconds: float, services: Sequence[str] = ()) -> Made:
+        """Make a pod, which the cluster ends after `seconds`. Its containers get ready for `services`, or for any."""
+        name = f"job-{secrets.token_hex(6)}"
+        fresh = Pass.fresh(name)
+        secret = manifests.secret(name, fresh, self.home, self.config)
+        pod = manifests.pod(name, shape, self.home, self.config, pool=pool, seconds=seconds, services=services)
+        born = time.monotonic()
+        try:
+            await self.pods.create(secret, pod)
+        except BaseException:  # also where we are told to stop: it may have been made
+            self.end(name)
+            raise
+        return Made(name, shape, fresh.context(), born)
+
+    async def reach(self, made: Made, *, within: float, where: str) -> Courier:
+        """Connect to a pod's courier as soon as it is up. Raises why it will not be, or TimedOut."""
+
+        async def connected() -> Courier:
+            address = await self.lookout.address(made.name)
+            return await Courier.reach((address, PORT), made.context, within=within)
+
+        return await self.unless_trouble(made, connected(), where=where)
+
+    async def unless_trouble(self, made: Made, work: Coroutine[Any, Any, T], *, where: str) -> T:
+        """Do `work`, unless the cluster tells that the pod will not: then raise why."""
+        trouble = asyncio.ensure_future(self.lookout.trouble(made.name, where=where))
+        working = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait((trouble, working), return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                return working.result()
+            raise trouble.result()
+        finally:
+            for task in (trouble, working):
+                task.cancel()
+            await asyncio.gather(trouble, working, return_exceptions=True)
+
+    def end(self, name: str) -> None:
+        """See that a pod goes, however long the cluster is away."""
+        task = asyncio.create_task(self._end(name))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    async def _end(self, name: str) -> None:
+        pause, longest = _AGAIN_SECONDS
+        while True:
+            try:
+                await self.pods.delete(name)
+            except DynamosError as error:
+                logger.warning("pod.not-deleted", extra={"pod": name, "error": str(error)})
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, longest)
+            else:
+                self.lookout.forget(name)
+                return
+
+    async def close(self) -> None:
+        """Wait until what was to go is gone, for a while: the rest goes with the agent's pod."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_SECONDS):
+                while self._ending:
+                    await asyncio.wait(tuple(self._ending))
+        for task in tuple(self._ending):
+            task.cancel()
