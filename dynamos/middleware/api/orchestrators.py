@@ -26,7 +26,7 @@ from dynamos.middleware.messages import (
     Submitted,
 )
 from dynamos.middleware.steering import Monitored, Options, Steer, Steering, Watch
-from dynamos.model.jobs import Job
+from dynamos.model.jobs import Job, State
 from dynamos.model.values import Value
 
 V = TypeVar("V", bound=Value)
@@ -35,6 +35,8 @@ ANSWER_SECONDS = 5.0
 PATIENCE_SECONDS = 30.0
 """How long a request waits for an orchestrator that is being restarted."""
 AGAIN_SECONDS = 0.1
+LOOK_SECONDS = 3.0
+SEEN_SECONDS = 2.0
 EXISTS = "job-exists"
 CHANGE_SECONDS = 15.0
 
@@ -53,15 +55,46 @@ class Orchestrator:
         """Have a request run; gives the job once its parts run.
 
         Asked again because an answer was lost, it gives the job that there is: a job of this id and request is ours.
+        Where no answer comes, it looks what became of the job: who was asked may have gone, or its answer with a server
+        of the bus. A job of which nobody knows is asked for again; whoever is asked, a job of one id runs once.
         """
+        asking, pause, unknown = asyncio.ensure_future(self._submit(message, within)), LOOK_SECONDS, 0
         try:
-            return (await self._ask("submit", message, Submitted, within)).job
+            while not (await asyncio.wait((asking,), timeout=pause))[0]:
+                found = await self._seen(message)
+                if isinstance(found, Job):
+                    return found
+                unknown = unknown + 1 if found is not None else 0
+                if unknown > 1:  # once may be too early
+                    asking.cancel()
+                    asking = asyncio.ensure_future(self._submit(message, within, away=True))
+                    pause, unknown = 2 * pause, 0  # where all are slow, asking more makes nothing faster
+            return asking.result()
+        finally:
+            asking.cancel()
+
+    async def _submit(self, message: Submit, within: float, *, away: bool = False) -> Job:
+        try:
+            return (await self._ask("submit", message, Submitted, within, away=away)).job
         except _Repeated as repeated:
             request = message.request
             job = await self.job(message.job, request.user.user_name)
             if job.request.digest() != request.digest():
                 raise repeated.error from None
             return job
+
+    async def _seen(self, message: Submit) -> Job | NotFound | None:
+        """Give a job that runs or has ended, or that there is none, or nothing that helps."""
+        user = message.request.user.user_name
+        try:
+            (job,) = await self.jobs(FindJobs(job=message.job, user=user), within=SEEN_SECONDS)
+        except NotFound as error:
+            return error
+        except (DynamosError, ValueError) as error:
+            log.info("job.unseen job=%s error=%s", message.job, error)
+            return None
+        ours = job.request.digest() == message.request.digest() and job.state != State.SUBMITTED
+        return job if ours else None
 
     async def check(self, message: Check) -> Checked:
         """Ask whether a request would run, and how."""
@@ -107,17 +140,23 @@ class Orchestrator:
         """Ask what another agreement would do."""
         return await self._ask("rehearse", message, Rehearsed, CHANGE_SECONDS)
 
-    async def _ask(self, name: str, message: Value, answer: type[V], within: float, patience: float | None = None) -> V:
+    async def _ask(
+        self, name: str, message: Value, answer: type[V], within: float, patience: float | None = None, *,
+        away: bool = False,
+    ) -> V:  # fmt: skip
         patience = self._patience if patience is None else patience
-        told = await self._told(f"orchestrator.{name}", message, within, patience)
+        told = await self._told(f"orchestrator.{name}", message, within, patience, away=away)
         try:
             return answer.model_validate(told)
         except ValueError as error:
             raise Broken(f"the orchestrator's answer to {name!r} cannot be read: {error}") from error
 
-    async def _told(self, subject: str, message: Value, within: float, patience: float) -> dict[str, Any]:
-        """Ask until somebody answers. Raises _Repeated for a conflict that our own earlier message may have made."""
-        begin, away = time.monotonic(), False
+    async def _told(
+        self, subject: str, message: Value, within: float, patience: float, *, away: bool
+    ) -> dict[str, Any]:
+        """Ask until somebody answers. Raises _Repeated for a conflict that our own earlier message may have made: one
+        that was lost when somebody was `away`."""
+        begin = time.monotonic()
         while True:
             try:
                 return await self._bus.request(subject, message.as_json(), within=within)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from pydantic import ValidationError
 
-from dynamos.kit.errors import BadInput, Mistake, Mistakes, NotFound, Refused, TimedOut
+from dynamos.kit.errors import BadInput, Conflict, Mistake, Mistakes, NotFound, Refused, TimedOut
 from dynamos.kit.words import suggest
 from dynamos.knowledge.bases import SHARED, KnowledgeBase
 from dynamos.middleware.configs import OrchestratorConfig
@@ -55,7 +56,8 @@ class Curator:
         for kind, values in self._configured().items():
             for name, value in values.items():
                 if f"{kind}.{name}" not in there:
-                    await store.put(f"{kind}.{name}", value.as_json())
+                    with suppress(Conflict):  # another orchestrator puts them too
+                        await store.put(f"{kind}.{name}", value.as_json(), revision=0)
 
     async def look(self, message: Look) -> Seen:
         """Give the values of a kind, or one of them. Raises NotFound with near names."""

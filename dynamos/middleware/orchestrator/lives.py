@@ -1,7 +1,7 @@
 """Lives: several orchestrators may be there at once, and after a restart it is another one.
 
 Each sees the jobs that it took to their end, and holds them to the agreements. What is asked of another one's job is
-passed on; a job whose orchestrator is gone is lost.
+passed on; a job whose orchestrator is gone is lost (see `heirs`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from dynamos.kit.errors import DynamosError, NotFound
-from dynamos.knowledge.buses import Bus, Handler, Unheard
+from dynamos.knowledge.buses import Bus, Handler, Nobody, Unheard
 from dynamos.middleware.instances import fresh
 from dynamos.middleware.messages import CancelJob, Report, Submitted
 from dynamos.middleware.orchestrator.jobbooks import JobBook
@@ -55,7 +55,7 @@ class Life:
             return False
         try:
             await self._bus.request(_subject(str(name), "there"), {}, within=THERE_SECONDS)
-        except Unheard:
+        except Nobody:
             return False
         except DynamosError as error:
             log.warning("life.silent name=%s error=%s", name, error)

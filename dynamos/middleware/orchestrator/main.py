@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
 from dynamos.kit.clocks import SystemClock
-from dynamos.kit.errors import Unavailable
 from dynamos.kit.waits import until
 from dynamos.knowledge import jetstream
 from dynamos.knowledge.bases import JOBS, PRESENCE, KnowledgeBase
+from dynamos.knowledge.buses import Subscription, leave
+from dynamos.knowledge.permissions import ORCHESTRATOR
 from dynamos.knowledge.presence import Presences
 from dynamos.middleware import telemetry
 from dynamos.middleware.configs import MeetingsConfig, OrchestratorConfig
@@ -23,7 +24,6 @@ from dynamos.middleware.messages import (
     CancelJob,
     Change,
     Check,
-    EndPart,
     FindJobs,
     FoundJobs,
     Look,
@@ -32,9 +32,10 @@ from dynamos.middleware.messages import (
     Submit,
 )
 from dynamos.middleware.network.meetings import Meetings, PerRequest, Standing
+from dynamos.middleware.orchestrator import leases
 from dynamos.middleware.orchestrator.advisers import Adviser, ByWeights
 from dynamos.middleware.orchestrator.curators import Curator
-from dynamos.middleware.orchestrator.executions import subject_of
+from dynamos.middleware.orchestrator.heirs import Heirs, bury
 from dynamos.middleware.orchestrator.helms import RECENT, Helm
 from dynamos.middleware.orchestrator.jobbooks import JobBook
 from dynamos.middleware.orchestrator.lives import Life
@@ -42,13 +43,15 @@ from dynamos.middleware.orchestrator.orchestrators import Orchestrator
 from dynamos.middleware.orchestrator.overviews import Overview
 from dynamos.middleware.steering import Steer, Watch
 from dynamos.middleware.views import background
-from dynamos.model.jobs import Job
 from dynamos.model.values import Value
 from dynamos.policy.builtin import BuiltIn
 
 log = logging.getLogger(__name__)
 M = TypeVar("M", bound=Value)
 SEEDED_SECONDS = 10.0
+SUBMITTED_SECONDS = 1.0
+"""How long a submission that has just come may take until its job runs; then it is waited for with the others."""
+END_SECONDS = 2.0
 Advise = Callable[[OrchestratorConfig, KnowledgeBase, Overview], Awaitable[Adviser]]
 """Makes the adviser of an orchestrator."""
 
@@ -79,14 +82,28 @@ async def _serve(config: OrchestratorConfig, ready: Callable[[str], None], advis
         await curator.seed()
         await until("the marketplace's own values in the view", _seeded(config, overview), within=SEEDED_SECONDS)
         await life.begin(orchestrator.cancel, orchestrator.take_report)
-        await _forget(kb, await book.recover(life.there))
+        await leases.check_alone(config.meetings, kb, life)
+        await stack.enter_async_context(leases.lease(kb, life))
+        await bury(kb, await book.recover(leases.held(kb, life)))
         stack.push_async_callback(orchestrator.close)
         watch = lambda: _watch_parties(presences, orchestrator)  # noqa: E731  a work has no arguments
-        await stack.enter_async_context(background(watch, orchestrator.enforce, *helm.works))
-        await _listen(kb, orchestrator, curator, book, life=life, helm=helm)
+        heirs = Heirs(life, book, presences.online, lambda lost: bury(kb, lost))
+        works = (watch, book.follow, heirs.follow, orchestrator.enforce, *helm.works)
+        await stack.enter_async_context(background(*works))
+        ears = await _listen(kb, orchestrator, curator, book, life=life, helm=helm)
         ready(config.bus)
         await stopped.wait()
-        await orchestrator.drain(config.drain)
+        await _drain(config, orchestrator, ears)
+
+
+async def _drain(config: OrchestratorConfig, orchestrator: Orchestrator, ears: Mapping[str, Subscription]) -> None:
+    """Hear of no new job, see those that there are to their end, then answer what else has come: another one takes
+    what comes from then on."""
+    if config.drain > 0:
+        await leave(ears["submit"], within=SUBMITTED_SECONDS)
+    await orchestrator.drain(config.drain)
+    if config.drain > 0:
+        await leave(*ears.values())
 
 
 def _helm(config: OrchestratorConfig, kb: KnowledgeBase, overview: Overview, adviser: Adviser) -> Helm:
@@ -100,7 +117,7 @@ def _assemble(
 ) -> tuple[Orchestrator, Curator, JobBook]:
     clock = SystemClock()
     requestors = Requestors(config.api, open=config.settings.open, clock=clock)
-    book = JobBook(kb.store(JOBS), clock)
+    book = JobBook(kb.store(JOBS), clock, life=life.name)
 
     orchestrator = Orchestrator(
         config,
@@ -141,18 +158,6 @@ def _meetings(config: MeetingsConfig | None, kb: KnowledgeBase) -> Meetings | No
     return Standing(config.networks)
 
 
-async def _forget(kb: KnowledgeBase, lost: list[Job]) -> None:
-    """Tell every party to stop what an earlier life of the orchestrator had started."""
-    for job in lost:
-        for party in job.plan.parties if job.plan else ():
-            message = EndPart(job=job.id, code="lost", reason="the orchestrator was restarted")
-            try:
-                subject = subject_of(party, job.instances.get(party, ""), "end")
-                await kb.bus.request(subject, message.as_json(), within=2.0)
-            except (Unavailable, TimeoutError) as error:
-                log.warning("end.unheard job=%s party=%s error=%s", job.id, party, error)
-
-
 async def _watch_parties(presences: Presences[Presence], orchestrator: Orchestrator) -> None:
     """Whenever an agent goes, its parts are lost."""
     async with presences.changes() as changes:
@@ -163,7 +168,9 @@ async def _watch_parties(presences: Presences[Presence], orchestrator: Orchestra
 
 async def _listen(
     kb: KnowledgeBase, orchestrator: Orchestrator, curator: Curator, book: JobBook, *, life: Life, helm: Helm
-) -> None:
+) -> dict[str, Subscription]:
+    """Take what any orchestrator can answer, each message by one of them."""
+
     async def find(message: FindJobs) -> FoundJobs:
         return FoundJobs(jobs=tuple(await book.find(message)))
 
@@ -179,9 +186,12 @@ async def _listen(
         ("options", Watch, helm.options),
         ("steer", Steer, helm.steer),
     ]
-    for name, model, handle in handlers:
-        await kb.bus.listen(f"orchestrator.{name}", _answer(model, handle), queue="orchestrator")
-    await kb.bus.listen("report.*", life.reporting(orchestrator.take_report, book), queue="orchestrator")
+    ears = {
+        name: await kb.bus.listen(f"orchestrator.{name}", _answer(model, handle), queue=ORCHESTRATOR)
+        for name, model, handle in handlers
+    }
+    reports = life.reporting(orchestrator.take_report, book)
+    return {**ears, "report": await kb.bus.listen("report.*", reports, queue=ORCHESTRATOR)}
 
 
 def _answer(

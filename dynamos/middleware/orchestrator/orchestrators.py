@@ -86,8 +86,13 @@ class Orchestrator:
         await self._enforcer.enforce(parties or self._overview.parties)
 
     def rehearser(self) -> Rehearser:
-        """Give who tells what another agreement would do to the jobs here."""
-        return Rehearser(self._kb, self._thought, self._requestors, self._live.values, self._config.parties)
+        """Give who tells what another agreement would do to the jobs that run, here and at other orchestrators."""
+        return Rehearser(self._kb, self._thought, self._requestors, self._under_way, self._config.parties)
+
+    def _under_way(self) -> list[Job]:
+        """Give every job that has not ended: ours as they are now, others' as they were last written."""
+        ours = {name: live.record for name, live in self._live.items()}
+        return [*ours.values(), *(job for job in self._book.under_way() if job.id not in ours)]
 
     @property
     def waiting(self) -> int:

@@ -14,9 +14,9 @@ from dynamos.middleware.identity import vouchers
 from dynamos.middleware.identity.requestors import Requestors
 from dynamos.middleware.messages import Rehearse, Rehearsed
 from dynamos.middleware.orchestrator.deliberations import Deliberation
-from dynamos.middleware.orchestrator.livejobs import LiveJob
 from dynamos.model.agreements import Agreement
 from dynamos.model.decisions import ProviderDecision
+from dynamos.model.jobs import Job
 from dynamos.model.requests import Request
 from dynamos.planning import rehearsals
 from dynamos.planning.rehearsals import Past, Running
@@ -32,7 +32,7 @@ class Rehearser:
         kb: KnowledgeBase,
         thought: Deliberation,
         requestors: Requestors,
-        jobs: Callable[[], Iterable[LiveJob]],
+        jobs: Callable[[], Iterable[Job]],
         parties: Iterable[str],
     ) -> None:
         self._kb = kb
@@ -51,8 +51,9 @@ class Rehearser:
             raise Refused(f"only an admin of {party} may see what a change of its agreement would do", where=party)
         agreement = _read(message.value, party)
         running = [
-            Running(job=live.record.id, request=live.record.request, decision=live.record.decision, plan=live.plan)
-            for live in self._jobs()
+            Running(job=job.id, request=job.request, decision=job.decision, plan=job.plan)
+            for job in self._jobs()
+            if job.plan is not None
         ]
         records = await self._records(message.past) if message.past else []
         past = list(_past(records, party))
