@@ -32,7 +32,7 @@ from dynamos.middleware.views import background
 from support.buses import PARTIES, marketplace
 
 MANY = (10, 100, 1_000, 3_000, 10_000)
-BATCH, BATCHES, IDLE_SECONDS = 1_500, 5, 3.0
+BATCH, BATCHES, IDLE_SECONDS = 600, 12, 3.0
 
 
 def main() -> None:
@@ -46,7 +46,10 @@ def main() -> None:
 
 
 def measured(parties: int) -> tuple[float, float]:
-    """Give the processor seconds of a renewal, and those of one second in which none comes."""
+    """Give the processor seconds of a renewal in the best of some batches, and those of one second in which none comes.
+
+    The best: beside other work on the same cores everything takes longer, up to twice as long.
+    """
     ours, theirs = multiprocessing.Pipe()
     context = multiprocessing.get_context("fork")
     other = context.Process(target=lambda: asyncio.run(_renew(theirs)), daemon=True)
@@ -118,7 +121,7 @@ async def _hear(parties: int, orders: Connection) -> tuple[float, float]:
         for _ in range(round(10 * IDLE_SECONDS / 3)):  # as often as ages are looked at
             presences.sweep()
             await asyncio.sleep(0.1)
-        return statistics.median(took), (time.process_time() - before) / IDLE_SECONDS
+        return min(took), (time.process_time() - before) / IDLE_SECONDS
 
 
 if __name__ == "__main__":

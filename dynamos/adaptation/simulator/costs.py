@@ -65,12 +65,13 @@ FREE = Costs(
 """Nothing but one second of work for each provider: what textbooks have."""
 
 MEASURED = Costs(
-    api=2.0e-3, admit=5.5e-3, decide=0.2e-3, grant=0.6e-3, report=0.6e-3, heard=Line(80e-6, 0.023e-6), message=60e-6,
+    api=2.0e-3, admit=5.5e-3, decide=0.2e-3, grant=0.6e-3, report=0.6e-3, heard=Line(75e-6), message=60e-6,
     write=115e-6, start=8e-3, query=Line(0.043, 0.29e-6), gather=Line(0.030, 0.24e-6), beside=Line(0.030, 0.24e-6),
     algorithm=Line(0.004, 2e-9), answer=Line(0.019, 3.7e-9),
 )  # fmt: skip
-"""What two cores of a virtual machine took: processor time of the bus's server for a message and a write, and of its
-client for a renewal, each measured apart; the others as the recording of `bench` tells. What a third party does to rows
+"""What two cores of a virtual machine took: processor time of the bus's server for a message and a write, and of an
+orchestrator for a renewal (59 to 75 us with 10 to 10,000 parties there, in the best batches; half of it again beside
+other work: `python -m tests.bench.renewals`), each measured apart; the others as the recording of `bench` tells. What a third party does to rows
 while they come is taken to be as much as what is done to them where they come from. Calibrate for other machines."""
 
 BUS_CORES = 2
