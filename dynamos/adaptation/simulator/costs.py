@@ -71,8 +71,9 @@ MEASURED = Costs(
 )  # fmt: skip
 """What two cores of a virtual machine took: processor time of the bus's server for a message and a write, and of an
 orchestrator for a renewal (59 to 75 us with 10 to 10,000 parties there, in the best batches; half of it again beside
-other work: `python -m tests.bench.renewals`), each measured apart; the others as the recording of `bench` tells. What a third party does to rows
-while they come is taken to be as much as what is done to them where they come from. Calibrate for other machines."""
+other work: `python -m tests.bench.renewals`), each measured apart; the others as the recording of `bench` tells. What
+a third party does to rows while they come is taken to be as much as what is done to them where they come from.
+Calibrate for other machines."""
 
 BUS_CORES = 2
 """On how many cores the bus's server works."""
