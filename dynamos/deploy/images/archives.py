@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -45,25 +46,26 @@ class Archive:
         if not path.is_file():
             raise NotFound("there is no such image", where=str(path), hint="dynamos images build")
         self.path = path
-        with explained(path):
+        with ExitStack() as opened, explained(path):
             try:
-                self._tar = tarfile.open(path, "r:")  # noqa: SIM115  closed by __exit__
+                self._tar = opened.enter_context(tarfile.open(path, "r:"))
                 self._members = {member.name: member for member in self._tar}
             except tarfile.TarError as error:
                 raise self._broken(str(error)) from None
-        self.manifest_digest = self._pinned()
-        self.manifest_bytes = self.blob(self.manifest_digest)
-        self.manifest: dict[str, Any] = self._json(self.manifest_bytes)
-        for digest, size in self.sizes().items():
-            member = self._members.get(_name(digest))
-            if member is None or member.size != size:
-                raise self._broken(f"{digest} is missing or cut off")
+            self.manifest_digest = self._pinned()
+            self.manifest_bytes = self.blob(self.manifest_digest)
+            self.manifest: dict[str, Any] = self._json(self.manifest_bytes)
+            for digest, size in self.sizes().items():
+                member = self._members.get(_name(digest))
+                if member is None or member.size != size:
+                    raise self._broken(f"{digest} is missing or cut off")
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._tar.close()
+        self._opened.close()
 
     def sizes(self) -> dict[str, int]:
         """Give the digests of the configuration and the layers, with their sizes in bytes."""
@@ -87,12 +89,11 @@ class Archive:
         return file
 
     def _pinned(self) -> str:
-        with explained(self.path):
-            member = self._members.get("index.json")
-            file = self._tar.extractfile(member) if member else None
-            if file is None:
-                raise self._broken("it has no index.json")
-            found = {each["digest"] for each in self._json(file.read()).get("manifests", [])}
+        member = self._members.get("index.json")
+        file = self._tar.extractfile(member) if member else None
+        if file is None:
+            raise self._broken("it has no index.json")
+        found = {each["digest"] for each in self._json(file.read()).get("manifests", [])}
         if len(found) != 1:
             raise self._broken(f"it holds {len(found)} images, not one")
         return str(found.pop())

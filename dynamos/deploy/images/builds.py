@@ -67,6 +67,12 @@ def build(
     return references.read(folder)
 
 
+def architecture() -> str:
+    """Give the name that images have for this machine's kind of processor."""
+    machine = platform.machine()
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
+
+
 @dataclass
 class _Build:
     """One build: what is fetched is fetched once, whichever images need it."""
@@ -83,11 +89,6 @@ class _Build:
         self.said(f"building {name}")
         found, contents = {"dynamos": self._dynamos, "courier": self._courier, "bus": self._bus}[name]()
         self._finish(name, recipes.RECIPES[name].runs, found, contents)
-
-    @cached_property
-    def architecture(self) -> str:
-        machine = platform.machine()
-        return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
 
     @cached_property
     def wheels(self) -> dict[str, Wheel]:
@@ -139,7 +140,7 @@ class _Build:
     def _courier(self) -> tuple[list[Layer], Contents]:
         root = self.room / "courier"
         program = root / "courier"
-        golang.build(self.checkout / COURIER, program, self.architecture)
+        golang.build(self.checkout / COURIER, program, architecture())
         recipes.furnish(root)
         digest = wheels.sha256(program)
         made = self._layer([digest], "the courier", lambda: root)
@@ -168,21 +169,21 @@ class _Build:
         return [python.sha256, *(f"{wheel.name} {wheel.sha256}" for wheel in found)]
 
     def _layer(self, of: Sequence[str], made_by: str, make: Callable[[], Path]) -> Layer:
-        found = stores.layer(self.folder, (self.architecture, *of), made_by, make)
+        found = stores.layer(self.folder, (architecture(), *of), made_by, make)
         self.used.append(found)
         return found
 
     def _finish(self, name: str, runs: Runs, found: Sequence[Layer], contents: Contents) -> None:
-        version, architecture = dynamos.__version__, self.architecture
+        version, machine = dynamos.__version__, architecture()
         description = recipes.RECIPES[name].description
-        image = manifests.image(name, version, found, runs, architecture=architecture, description=description)
+        image = manifests.image(name, version, found, runs, architecture=machine, description=description)
         archive, bill = f"{name}.tar", f"{name}.spdx.json"
-        archives.write(image, self.folder / archive, self.registry or references.LOCAL, architecture=architecture)
+        archives.write(image, self.folder / archive, self.registry or references.LOCAL, architecture=machine)
         half = self.folder / f".{bill}.half"
         half.write_bytes(sboms.bill(image, contents).content)
         half.replace(self.folder / bill)
         built = Built(
-            name, version, image.digest, archive, bill, architecture,
+            name, version, image.digest, archive, bill, machine,
             sum(layer.size for layer in found), sum(layer.unpacked for layer in found), contents.counts(),
         )  # fmt: skip
         try:

@@ -41,11 +41,6 @@ class Deb:
         return f"pkg:deb/debian/{self.name}@{version}?arch={self.architecture}&distro={RELEASE}"
 
 
-def architecture() -> str:
-    """Give Debian's name of this machine's processor, which is also that of images (amd64, arm64)."""
-    return _run("dpkg", "--print-architecture").strip()
-
-
 def fetch(names: Sequence[str], into: Path, sources: Path | None = None) -> tuple[Deb, ...]:
     """Fetch the newest version of these packages into a folder, in the order of their names.
 

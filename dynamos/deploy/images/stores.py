@@ -21,6 +21,7 @@ from dynamos.kit.errors import Full, Unavailable
 ROOM = 1_500_000_000
 """Bytes that a build needs for a while; half of it stays."""
 _PREFIX = ".build-"
+_MAKERS = ("bytecode", "debs", "layers", "recipes", "wheels")
 
 
 @contextmanager
@@ -88,10 +89,10 @@ def _kept(record: Path, blob: Path) -> Layer | None:
 
 
 def _key(sources: Sequence[str]) -> str:
-    """Give the digest of what a layer is made from: its sources, and the code of this package that makes it."""
+    """Give the digest of what a layer is made from: its sources, and the code that makes it."""
     total = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        total.update(path.read_bytes())
+    for name in _MAKERS:
+        total.update(Path(__file__).with_name(f"{name}.py").read_bytes())
     for source in sources:
         total.update(f"\0{source}".encode())
     return total.hexdigest()[:32]
