@@ -47,6 +47,7 @@ experiment = Experiment(
         Measure("again", "count", "requests that had to be asked again", better="less"),
         Measure("lost", "count", f"requests without an answer after {TRIES} tries", better="less"),
         Measure("right", "yes/no", "every answer has plain DuckDB's rows", better="more"),
+        Measure("load", "count", "processes that wanted a core in the minute before"),
     ],
     baseline={"planner": "fixed"},
     quick_repetitions=1,
@@ -95,6 +96,7 @@ def permit(bed, **_):
 
 @experiment.trial
 def trial(bed, happens, **_):
+    load = os.getloadavg()[0]
     pace = SLOWLY if happens == "slow link" else HERE
     if bed.profile.driver == "processes":
         for place, party in enumerate(PLACES):
@@ -125,6 +127,7 @@ def trial(bed, happens, **_):
         "again": again,
         "lost": sum(not answer.ok for answer in answers),
         "right": all(answer.digest == truth for answer in answers if answer.ok),
+        "load": load,
     }  # fmt: skip
 
 

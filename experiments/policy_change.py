@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """An agreement changes while requests run: how soon has everything stopped that it forbids, and does anything else?"""
 
+import os
 import statistics
 import time
 from datetime import UTC, datetime, timedelta
@@ -40,6 +41,7 @@ experiment = Experiment(
         Measure("forbidden", "count", "jobs that the change forbids"),
         Measure("explained", "yes/no", "each of their requestors was told the right reason"),
         Measure("right", "yes/no", "every other job has plain DuckDB's rows", better="more"),
+        Measure("load", "count", "processes that wanted a core in the minute before"),
     ],
     baseline={"jobs": 20, "change": "revoked"},
     quick_repetitions=1,
@@ -84,7 +86,7 @@ def teach(bed):
 
 @experiment.trial
 def trial(bed, jobs, change):
-    ways, code = CHANGES[change]
+    ways, code, load = *CHANGES[change], os.getloadavg()[0]
     forbidden = jobs * 3 // 4
     requests = [request(number, forbidden, way, PAUSES[jobs]) for number, way in zip(range(jobs), cycle(ways))]
     before = agreed(bed, PROVIDER)
@@ -107,6 +109,7 @@ def trial(bed, jobs, change):
         "forbidden": forbidden,
         "explained": all(each.code == "revoked" and code in reasons(each) for each in struck),
         "right": all(each.digest == truth[asked.provider] for asked, each in others),
+        "load": load,
     }
 
 
@@ -172,8 +175,12 @@ def told_and_right(trials):
 
 @experiment.claim("Of the services that a change forbids, 99 of 100 are stopped in less than a second, at every party")
 def within_a_second(trials):
-    latest = max(trials.values("stopped_p99"), default=None)
-    return (None if latest is None else latest < 1_000), f"the slowest trial: {latest:.0f} ms" if latest else ""
+    took = list(zip(trials.values("stopped_p99"), trials.values("load"), strict=True))
+    if not took:
+        return None, ""
+    (latest, busy), late = max(took), sum(each >= 1_000 for each, _ in took)
+    shown = f"the slowest trial: {latest:.0f} ms, on a machine with load {busy:.0f}; {late} of {len(took)} took longer"
+    return not late, shown
 
 
 if __name__ == "__main__":
