@@ -1,4 +1,4 @@
-"""What every runner does: the same cases over `inline`, `process` and `sandbox`."""
+"""What every runner does: the same cases over `inline`, `process`, `sandbox` and pods, local ones and a cluster's."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Awaitable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +17,8 @@ from typing import Any, TypeVar
 import pytest
 
 from dynamos.jobs.inline import InlineRunner
+from dynamos.jobs.pods.manifests import COURIER
+from dynamos.jobs.pods.runner import KubernetesRunner
 from dynamos.jobs.probes import sandbox_missing
 from dynamos.jobs.runners import Runner
 from dynamos.jobs.sandbox import ProcessRunner, SandboxRunner
@@ -24,10 +27,13 @@ from dynamos.kit.errors import Cancelled, NotFound
 from dynamos.model.services import Limits
 from support import runners as on
 from support.machine import count_by_kind, gone, leftovers
+from support.pods import LocalPods, courier_program, local_runner
 
 T = TypeVar("T")
 PROGRAMS = "support.runners"
 SANDBOX = pytest.param("sandbox", marks=pytest.mark.sandbox)
+PODS = ("pods", "kubernetes")
+KUBERNETES = pytest.param("kubernetes", marks=[pytest.mark.cluster, pytest.mark.xdist_group("cluster")])
 
 
 class Bench:
@@ -41,6 +47,8 @@ class Bench:
     async def _make(self) -> Runner:
         if self.kind == "inline":
             return InlineRunner(PROGRAMS)
+        if self.kind in PODS:
+            return await local_runner()
         make = SandboxRunner if self.kind == "sandbox" else ProcessRunner
         return make.launch(on.PARTY, required=True, programs=PROGRAMS)
 
@@ -58,15 +66,44 @@ class Bench:
         if self.kind == "inline":
             pytest.skip("a thread cannot be ended from outside, and shares the fate of its process")
 
+    def needs_this_machine(self) -> None:
+        if self.kind == "kubernetes":
+            pytest.skip("programs come in images there, and what is left over is not on this machine")
+
+    @property
+    def quiet(self) -> dict[str, int]:
+        """What there is between jobs, this process included."""
+        if self.kind in PODS:
+            return {"process": 1, "namespace": 0}
+        # guard and zygote, keepers that wait; two namespaces for the zygote and five for each keeper
+        spare = Settings(on.PARTY).spare
+        return {"process": 1 + 2 + spare, "namespace": 2 + 5 * spare if self.kind == "sandbox" else 0}
+
+    def things(self) -> Counter[str]:
+        """Count what is there now, after a turn of the loop."""
+        self.run(asyncio.sleep(0.01))
+        return count_by_kind(leftovers())
+
+    def lose(self) -> None:
+        """Have what runs the services end, as a defect or a kernel without memory does."""
+        if isinstance(self.runner, KubernetesRunner):
+            pods = self.runner._pods
+            assert isinstance(pods, LocalPods)
+            pods.kill(pods.made[-1], COURIER)
+        else:
+            self.runner._client.end()  # type: ignore[attr-defined]
+
     def close(self) -> None:
         self.run(self.runner.close())
         self._loop.close()
 
 
-@pytest.fixture(scope="module", params=["inline", "process", SANDBOX])
+@pytest.fixture(scope="module", params=["inline", "process", SANDBOX, "pods"])
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     if request.param == "sandbox" and (missing := sandbox_missing()):
         pytest.skip(missing)
+    if request.param == "pods":
+        courier_program()
     found = Bench(request.param)
     yield found
     found.close()
@@ -255,6 +292,7 @@ def test_a_command_gets_the_same_contract(bench: Bench) -> None:
 
 
 def test_a_program_in_a_folder_of_its_own_runs(bench: Bench, tmp_path: Path) -> None:
+    bench.needs_this_machine()
     tmp_path.chmod(0o755)
     tool = tmp_path / "tool"
     tool.write_text('#!/bin/sh\nread word < "$1"\necho "{\\"code\\": \\"$word\\"}" >&$DYNAMOS_ERROR\nexit 4\n')
@@ -335,33 +373,32 @@ def test_many_parts_at_once(bench: Bench) -> None:
 
 def test_nothing_is_left_over(bench: Bench) -> None:
     bench.needs_processes()
+    bench.needs_this_machine()
     for work in (
         on.assignment(on.chain("numbers", "double", "total")),
         on.assignment(on.chain("numbers", "fails", "waits")),
         on.assignment(on.chain("stubborn"), deadline=0.2),
     ):
         bench.run(_start_and_wait(bench, work))
-    spare = Settings(on.PARTY).spare
-    # this process, guard and zygote, keepers that wait; two namespaces for the zygote and five for each keeper
-    quiet = {"process": 1 + 2 + spare, "namespace": 2 + 5 * spare if bench.kind == "sandbox" else 0}
-    gone("missing keepers", lambda: quiet.items() - count_by_kind(leftovers()).items() - {("namespace", 0)})
+    gone("missing keepers", lambda: bench.quiet.items() - bench.things().items() - {("namespace", 0)})
     before = count_by_kind(leftovers())
     for _ in range(5):
         bench.finish(on.assignment(on.chain("numbers", "double", "total")))
         bench.finish(on.assignment(on.chain("numbers", "fails", "waits")))
-    gone("more things than before", lambda: count_by_kind(leftovers()) - before)
+    gone("more things than before", lambda: bench.things() - before)
 
 
 # the runner itself
 
 
-def test_a_zygote_that_is_killed_is_told_and_replaced(bench: Bench) -> None:
+def test_what_runs_the_services_is_told_when_it_is_lost_and_replaced(bench: Bench) -> None:
     bench.needs_processes()
 
     async def killed() -> tuple[Any, Any]:
         reading, writing = os.pipe()
-        running = await bench.runner.start(on.assignment(on.chain("stubborn", "waits")), {}, {"waits-out": writing})
-        bench.runner._client.end()  # type: ignore[attr-defined]
+        running = await bench.runner.start(on.assignment(on.chain("stubborn", "says-so")), {}, {"says-so-out": writing})
+        assert await asyncio.to_thread(os.read, reading, 1)
+        bench.lose()
         outcome = await running.wait()
         os.close(reading)
         return outcome, await on.finish(bench.runner, on.assignment(on.chain("numbers", "total")))
@@ -375,11 +412,18 @@ def test_a_zygote_that_is_killed_is_told_and_replaced(bench: Bench) -> None:
 AGENT = """
 import asyncio, os, sys
 from dynamos.jobs import sandbox
-from support import runners as on
+from support import pods, runners as on
 
 async def main(kind):
-    runner = getattr(sandbox, kind).launch("UVA", required=True, programs="support.runners")
-    await runner.start(on.assignment(on.chain("stubborn"), deadline=3600), {}, {"stubborn-out": os.pipe()[1]})
+    if kind == "pods":
+        runner = await pods.local_runner()
+    else:
+        make = sandbox.SandboxRunner if kind == "sandbox" else sandbox.ProcessRunner
+        runner = make.launch("UVA", required=True, programs="support.runners")
+    reading, writing = os.pipe()
+    work = on.assignment(on.chain("stubborn", "says-so"), deadline=3600)
+    await runner.start(work, {}, {"says-so-out": writing})
+    await asyncio.to_thread(os.read, reading, 1)
     print("started", flush=True)
     await asyncio.Event().wait()
 
@@ -389,9 +433,9 @@ asyncio.run(main(sys.argv[1]))
 
 def test_when_the_agent_is_killed_everything_goes(bench: Bench) -> None:
     bench.needs_processes()
-    kind = "SandboxRunner" if bench.kind == "sandbox" else "ProcessRunner"
+    bench.needs_this_machine()
     with subprocess.Popen(
-        [sys.executable, "-c", AGENT, kind],
+        [sys.executable, "-c", AGENT, bench.kind],
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     ) as agent:

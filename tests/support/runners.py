@@ -185,6 +185,14 @@ def waits(env: Mapping[str, str]) -> int:
 
 
 @program
+def says_so(env: Mapping[str, str]) -> int:
+    """Write something at once, which tells that it runs, then wait for the end of every input."""
+    for fd in streams(env, "DYNAMOS_OUTPUTS").values():
+        os.write(fd, b"it runs")
+    return waits(env)
+
+
+@program
 def rubbish(env: Mapping[str, str]) -> int:
     for fd in streams(env, "DYNAMOS_OUTPUTS").values():
         with os.fdopen(fd, "wb") as file:
