@@ -12,7 +12,8 @@ from cluster.volumes import USER as PROVISIONER
 
 Object = dict[str, Any]
 SYSTEM = "kube-system"
-_DNS_PORT = 1053
+_DNS_PORT = 53
+"""As everywhere: policies see the port of the pod, and let names be found at this one."""
 _COREFILE = f"""
 .:{_DNS_PORT} {{
     errors
@@ -122,6 +123,7 @@ def _dns_pod(labels: dict[str, str]) -> Object:
         "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [apart]}},
         "securityContext": {
             "runAsNonRoot": True, "runAsUser": USER, "seccompProfile": {"type": "RuntimeDefault"},
+            "sysctls": [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}],
         },
         "containers": [
             {
