@@ -53,6 +53,13 @@ def test_an_agent_reaches_another_while_a_job_has_opened_the_way_and_in_that_dir
     assert allowed(("klm", "anglo")) == allowed()
 
 
+def test_nobody_knocks_at_an_address_of_its_own():
+    own = Target("service of klm", "agent", "192.0.2.1", 1, "klm", spot="agent of klm")
+    told = expectations(Occasion(SPOTS, (own,)))
+    assert "agent of klm" not in {each.flow.source for _, _, each in told}
+    assert len(told) == len(SPOTS) - 1
+
+
 @dataclass
 class Here:
     """This machine, as the pod that knocks."""

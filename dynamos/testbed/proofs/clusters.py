@@ -43,7 +43,8 @@ class Spot:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is knocked at. Somebody listens there, but at ports of a `node` or of the `world` that nobody serves."""
+    """What is knocked at. Where it is not `served` nobody listens, and a kernel that is reached says so. `spot` is the
+    pod that has it, if one does: that one reaches itself."""
 
     name: str
     kind: TargetKind
@@ -52,6 +53,7 @@ class Target:
     party: str = ""
     protocol: Literal["tcp", "udp"] = "tcp"
     served: bool = True
+    spot: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ def expectations(occasion: Occasion) -> tuple[tuple[Spot, Target, Expectation], 
         (spot, target, Expectation(_flow(spot, target), *verdict(spot, target, occasion.ways)))
         for spot in occasion.spots
         for target in occasion.targets
-        if spot.name != target.name
+        if spot.name not in (target.name, target.spot)
     )
 
 
