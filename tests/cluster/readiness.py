@@ -77,7 +77,7 @@ def deployed(kubeconfig: Path, namespace: str, name: str) -> None:
 
 def _try(work: Any) -> Any:
     """Give what work gives, None where the API server does not answer or refuses."""
-    import httpx  # noqa: PLC0415
+    import httpx2 as httpx  # noqa: PLC0415  what this client is made of
     from lightkube import ApiError  # noqa: PLC0415
 
     try:
