@@ -4,8 +4,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from dynamos.deploy.images import references
 from dynamos.deploy.images.manifests import Runs
 from dynamos.deploy.images.packing import pack
+from dynamos.deploy.images.references import Built
 
 BUSYBOX = "busybox"
 
@@ -31,3 +33,16 @@ def shell_image(folder: Path, name: str = "shell") -> tuple[Path, str]:
     archive = folder / f"{name}.tar"
     runs = Runs(("/bin/sh",), environment={"PATH": "/bin"})
     return archive, pack(root, archive, name=name, version="1", runs=runs)
+
+
+def built(folder, content=b"1", name="thing"):
+    """Pack an image, with a record and a bill as a build leaves them."""
+    root = folder / "root"
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "program").write_bytes(content)
+    reference = pack(root, folder / f"{name}.tar", name=name, version="1", runs=Runs(("/program",)))
+    (folder / f"{name}.spdx.json").write_text('{"spdxVersion":"SPDX-2.3"}')
+    digest = reference.partition("@")[2]
+    found = Built(name, "1", digest, f"{name}.tar", f"{name}.spdx.json", "amd64", 1, 1, {})
+    references.write(folder, {name: found})
+    return digest

@@ -9,11 +9,10 @@ from hashlib import sha256
 import httpx
 import pytest
 
-from dynamos.deploy.images import pushes, references, registries
+from dynamos.deploy.images import pushes, registries
 from dynamos.deploy.images.logins import Login
 from dynamos.deploy.images.manifests import Runs
 from dynamos.deploy.images.packing import pack
-from dynamos.deploy.images.references import Built
 from dynamos.kit.errors import (
     BadInput,
     Conflict,
@@ -24,6 +23,7 @@ from dynamos.kit.errors import (
     Unauthenticated,
     Unavailable,
 )  # fmt: skip
+from support.images import built
 from support.registries import LOGIN, FakeRegistry, Wire, client, has_real, real
 
 KINDS = ["fake", pytest.param("real", marks=pytest.mark.skipif(not has_real(), reason="no docker-registry here"))]
@@ -50,19 +50,6 @@ def registry(request, tmp_path):
 def locked(request, tmp_path):
     with opened(request.param, tmp_path, locked=True) as found:
         yield found
-
-
-def built(folder, content=b"1", name="thing"):
-    """Pack an image, with a record and a bill as a build leaves them."""
-    root = folder / "root"
-    root.mkdir(parents=True, exist_ok=True)
-    (root / "program").write_bytes(content)
-    reference = pack(root, folder / f"{name}.tar", name=name, version="1", runs=Runs(("/program",)))
-    (folder / f"{name}.spdx.json").write_text('{"spdxVersion":"SPDX-2.3"}')
-    digest = reference.partition("@")[2]
-    found = Built(name, "1", digest, f"{name}.tar", f"{name}.spdx.json", "amd64", 1, 1, {})
-    references.write(folder, {name: found})
-    return digest
 
 
 def test_what_is_pushed_can_be_pulled_and_is_not_sent_twice(tmp_path, registry):
