@@ -73,6 +73,7 @@ FEATURES: tuple[Feature, ...] = (
             "containernetworking-plugins": ("/usr/lib/cni/ptp", "/usr/lib/cni/host-local", "/usr/lib/cni/portmap"),
             "catatonit": ("catatonit",),
             "conntrack": ("conntrack",),
+            "busybox-static": ("busybox",),
             "docker-registry": ("docker-registry",),
         },
         "tests with a Kubernetes cluster of their own skip",

@@ -1,5 +1,6 @@
-"""`python -I -S forwards.py FD HOST PORT`: hands whoever connects to a listening socket, which may be of another network,
-on to an address of this one. That is how the API server is reached from the machine. Only the standard library."""
+"""`python -I -S forwards.py FD HOST PORT`: hands whoever connects to a listening socket, which may be of another
+network, on to an address of this one. That is how the API server is reached from the machine. Only the standard
+library."""
 
 from __future__ import annotations
 

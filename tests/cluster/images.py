@@ -12,6 +12,7 @@ from pathlib import Path
 from cluster.configs import PAUSE
 
 COREDNS = "dynamos.local/coredns:1"
+BUSYBOX = "dynamos.local/busybox:1"
 USER = 65532
 _CATATONIT = Path("/usr/bin/catatonit")
 
@@ -24,6 +25,11 @@ def own_images(programs: Path) -> list[Path]:
         _archive(kept, PAUSE, _CATATONIT, "/pause", ["-P"]),
         _archive(kept, COREDNS, programs / "coredns", "/coredns", []),
     ]
+
+
+def busybox(folder: Path) -> tuple[Path, str]:
+    """Write the archive of an image with a shell and small tools into a folder, and give it with the image's name."""
+    return _archive(folder, BUSYBOX, Path("/usr/bin/busybox"), "/bin/busybox", ["sh"]), BUSYBOX
 
 
 def _archive(folder: Path, name: str, program: Path, place: str, words: list[str]) -> Path:

@@ -32,8 +32,8 @@ class Pod:
 
 
 def pod_of(told: Mapping[str, Any], address: str = "") -> Pod | None:
-    """Read a pod; `address` is what its node knows of it before the API says it. None where it has no address of its own:
-    it has ended, has none yet, or shares its node's."""
+    """Read a pod; `address` is what its node knows of it before the API says it. None where it has no address of its
+    own: it has ended, has none yet, or shares its node's."""
     meta, spec, status = told["metadata"], told.get("spec", {}), told.get("status", {})
     address = address or status.get("podIP", "")
     if spec.get("hostNetwork") or not address or status.get("phase") in _ENDED:
