@@ -1,6 +1,6 @@
 # Every target does its own set-up from a clean checkout: a virtual environment made by uv, with every hash checked.
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e soak packages pulumi check bench fmt lock clean setup
+.PHONY: help demo test e2e soak packages pulumi cluster kubernetes check bench fmt lock clean setup
 
 PYTHON ?= python3
 WORKERS ?= auto
@@ -13,7 +13,7 @@ UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .tools/bin/u
 OWN_UV := $(filter .tools/bin/uv,$(UV))
 
 help: ## list the targets
-	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(READY) ## every idea of the system on this machine, with real data, checked; in under a minute
 	@$(BIN)/dynamos demo
@@ -24,6 +24,8 @@ test: $(READY) ## the project's behaviour, in minutes; networks of testbeds apar
 e2e: $(READY) ## what takes longer: real Pulumi and Ansible, every driver, quick experiments; two at a time
 	@command -v pulumi >/dev/null || ! command -v go >/dev/null || $(MAKE) --no-print-directory pulumi \
 	    || echo "the Pulumi CLI could not be built: tests with it skip" >&2
+	@! command -v go >/dev/null || $(MAKE) --no-print-directory kubernetes \
+	    || echo "Kubernetes could not be built: tests with a cluster of their own skip" >&2
 	$(BIN)/python -m pytest -n $(E2E_WORKERS) --dist loadgroup --durations=40 -m "(e2e or testbed or cluster) and not soak"
 
 soak: $(READY) ## the same at full scale, and often: whole testbeds of every driver, ten kills, fifty networks at once
@@ -33,6 +35,11 @@ packages: $(READY) ## install the Debian packages that testbeds with networks ne
 	$(BIN)/dynamos doctor --fix
 
 pulumi: .tools/pulumi/pulumi ## the Pulumi CLI, built from source where none is installed (six minutes, needs Go)
+
+cluster: $(READY) kubernetes ## a Kubernetes of two nodes on this machine, as root; kubeconfig in .dynamos/cluster; see python -m tests.cluster --help
+	$(BIN)/python -m tests.cluster up
+
+kubernetes: .tools/kubernetes/.built ## the programs of such a cluster, built from source (nine minutes the first time, needs Go)
 
 check: $(READY) ## style, types, import contracts
 	$(BIN)/ruff check .
@@ -81,6 +88,11 @@ PULUMI_VERSION := v3.259.0
 	@printf '#!/bin/sh\nexec "%s/$(BIN)/python" "%s/infra/engine/resource_host.py" "$$@"\n' "$(CURDIR)" "$(CURDIR)" \
 	    > .tools/pulumi/pulumi-resource-pulumi-python
 	@chmod +x .tools/pulumi/pulumi-*
+
+.tools/kubernetes/.built: $(wildcard tests/cluster/programs/build tests/cluster/programs/*/*.*)
+	@command -v go >/dev/null || { echo "a Kubernetes for tests is built with Go: install Go" >&2; exit 1; }
+	tests/cluster/programs/build .tools/kubernetes
+	@touch $@
 
 .tools/bin/uv:
 	@.ci/uv $(PYTHON)
