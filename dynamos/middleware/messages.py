@@ -67,10 +67,11 @@ class CancelJob(Value):
 
 
 class FindJobs(Value):
-    """`orchestrator.jobs`, API -> orchestrator: one job, or the newest ones of a user (of everybody if empty)."""
+    """`orchestrator.jobs`, API -> orchestrator: one job, or the newest ones of a user (of everybody if empty), in a state."""
 
     job: str = ""
     user: str = ""
+    state: str = ""
     limit: int = 100
 
 

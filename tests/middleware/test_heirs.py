@@ -64,6 +64,20 @@ def test_each_orchestrator_lists_and_shows_the_jobs_of_all():
     asyncio.run(main())
 
 
+def test_of_many_jobs_those_in_a_state_are_listed_however_old_they_are():
+    async def main():
+        _, (one,) = books("one")
+        await one.open(job("old", "one"))
+        for number in range(5):
+            await one.open(job(f"new-{number}", "one"))
+            await one.write(job(f"new-{number}", "one", State.SUCCEEDED))
+        found = await one.find(FindJobs(user="ann", state="running", limit=2))
+        assert [each.id for each in found] == ["old"]
+        assert len(await one.find(FindJobs(user="ann", state="succeeded", limit=2))) == 2
+
+    asyncio.run(main())
+
+
 def test_of_those_that_notice_one_tells_a_job_lost():
     async def main():
         _, (dead, *left) = books("dead", "one", "two", "three")

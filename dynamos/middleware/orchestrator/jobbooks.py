@@ -80,13 +80,16 @@ class JobBook:
             self._remember(there)
 
     async def find(self, message: FindJobs) -> list[Job]:
-        """Give one job, or the newest ones of a user. Raises NotFound for an unknown id."""
+        """Give one job, or the newest ones of a user, in a state. Raises NotFound for an unknown id."""
         if message.job:
             job = await self._find(message.job)
             if job is None or (message.user and job.user != message.user):
                 raise NotFound(f"there is no job {message.job!r}")
             return [job]
-        wanted = [each for each in self._recent.values() if message.user in ("", _member(each, "user"))]
+        wanted = [
+            each for each in self._recent.values()
+            if message.user in ("", _member(each, "user")) and message.state in ("", str(_member(each, "state")))
+        ]  # fmt: skip
         newest = sorted(map(_job, wanted), key=lambda job: job.submitted, reverse=True)
         return newest[: message.limit]
 

@@ -97,7 +97,7 @@ async def list_jobs(
     """List one's own jobs, newest first; everybody's where the API is open and no token came."""
     desk = desk_of(request)
     caller = await desk.callers.of(request)
-    found = await desk.orchestrator.jobs(FindJobs(user=caller.user, limit=1000 if state else limit))
+    found = await desk.orchestrator.jobs(FindJobs(user=caller.user, state=state or "", limit=limit))
     kept = [job for job in found if state in (None, job.state) and caller.user in ("", job.user)][:limit]
     listed = [
         {
