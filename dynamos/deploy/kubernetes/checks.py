@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dynamos.deploy.kubernetes.facts import Facts, Questions, Right
+from dynamos.deploy.kubernetes.guards import KINDS
 from dynamos.deploy.kubernetes.labels import OURS, PART_OF, SITE, TESTBED
 from dynamos.deploy.kubernetes.parties import PRIORITIES, RULES
 from dynamos.deploy.kubernetes.plans import References
@@ -30,10 +31,12 @@ def questions(profile: Profile, marketplace: Marketplace) -> Questions:
     parties = {party: party_namespace(profile.name, party) for party in marketplace.parties}
     rights = [Right(verb, "", "namespaces") for verb in _VERBS]
     rights += [Right(verb, "scheduling.k8s.io", "priorityclasses") for verb in _VERBS]
-    rights += _rights(control, ("apps", "statefulsets"), ("policy", "poddisruptionbudgets"))
+    guarded = [KINDS[profile.cluster.policies]] if profile.cluster.policies in KINDS else []
+    rights += _rights(control, ("apps", "statefulsets"), ("policy", "poddisruptionbudgets"), *guarded)
     for namespace in parties.values():
         more = (("", "configmaps"), ("", "resourcequotas"), ("", "persistentvolumeclaims"),
-                ("rbac.authorization.k8s.io", "roles"), ("rbac.authorization.k8s.io", "rolebindings"))  # fmt: skip
+                ("rbac.authorization.k8s.io", "roles"), ("rbac.authorization.k8s.io", "rolebindings"),
+                *guarded)  # fmt: skip
         rights += _rights(namespace, *more)
         # Whoever gives a right must have it.
         rights += [

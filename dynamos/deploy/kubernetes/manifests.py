@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dynamos.deploy.kubernetes import buses, gateways, parties, pods, policies, volumes, workloads
+from dynamos.deploy.kubernetes import buses, gateways, guards, parties, pods, policies, volumes, workloads
 from dynamos.deploy.kubernetes.plans import Manifest, Plan, placed
 from dynamos.knowledge.permissions import ADMIN, API, BUS, ORCHESTRATOR
 
@@ -81,10 +81,12 @@ def objects(plan: Plan) -> Objects:
 def _control(plan: Plan) -> Group:
     accounts = [parties.service_account(plan, name) for name in (ORCHESTRATOR, API)]
     found = [parties.namespace(plan, plan.control), *parties.priorities(plan), *accounts, *policies.control(plan)]
+    found += guards.guards(plan)
     return Group("control", tuple(found))
 
 
 def _party(plan: Plan, party: str) -> Group:
     where = parties.namespace(plan, plan.namespace_of(party), party)
     found = [where, parties.quota(plan, party), *parties.account(plan, party), *policies.party(plan, party)]
+    found += guards.guards(plan, party)
     return Group("party", tuple(found), (), party)

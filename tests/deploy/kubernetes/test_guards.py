@@ -1,0 +1,73 @@
+"""What Cilium's and Calico's own policies add to NetworkPolicies: denials that nothing lifts, in their words."""
+
+from __future__ import annotations
+
+import pytest
+
+from dynamos.deploy.kubernetes.checks import questions
+from dynamos.deploy.kubernetes.facts import Right
+from dynamos.deploy.kubernetes.guards import KINDS, guards
+from dynamos.deploy.kubernetes.manifests import objects
+from support import plans
+
+CILIUM = plans.plan(cluster={"policies": "cilium"})
+CALICO = plans.plan(cluster={"policies": "calico"})
+
+
+def named(plan, party=""):
+    return {each["metadata"]["name"]: each["spec"] for each in guards(plan, party)}
+
+
+def test_a_cluster_that_knows_networkpolicies_only_gets_nothing_else():
+    assert guards(plans.plan()) == []
+    assert guards(plans.plan(), "south") == []
+
+
+@pytest.mark.parametrize("plan", [CILIUM, CALICO], ids=["cilium", "calico"])
+def test_every_namespace_is_guarded_and_a_pod_of_a_job_twice(plan):
+    public = [each for each in objects(plan).public if each["apiVersion"] in ("cilium.io/v2", "projectcalico.org/v3")]
+    where = {(each["metadata"]["namespace"], each["metadata"]["name"]) for each in public}
+    assert {(namespace, "guard") for namespace in (plans.CONTROL, plans.NORTH, plans.SOUTH)} <= where
+    assert {(namespace, "guard-jobs") for namespace in (plans.NORTH, plans.SOUTH)} <= where
+    assert all(each["metadata"]["labels"]["dynamos.dev/testbed"] == plans.CONTROL for each in public)
+
+
+def test_cilium_denies_metadata_and_kubelets_to_all_and_everything_to_jobs():
+    spec = named(CILIUM, "south")
+    metadata, kubelets = spec["guard"]["egressDeny"]
+    assert metadata == {"toCIDR": ["169.254.169.254/32", "fd00:ec2::254/128"]}
+    assert kubelets["toEntities"] == ["host", "remote-node"]
+    assert kubelets["toPorts"] == [{"ports": [{"port": "10250", "protocol": "TCP"}]}]
+    assert spec["guard"]["endpointSelector"] == {}
+    assert spec["guard-jobs"] == {
+        "endpointSelector": {"matchLabels": {"dynamos.dev/role": "job"}},
+        "egressDeny": [{"toEntities": ["all"]}],
+    }
+
+
+def test_cilium_lets_agents_alone_reach_the_api_server_which_is_no_address_there():
+    spec = named(CILIUM, "south")["api-server"]
+    assert spec["endpointSelector"] == {"matchLabels": {"dynamos.dev/role": "agent"}}
+    [rule] = spec["egress"]
+    assert rule["toEntities"] == ["kube-apiserver"]
+    assert [port["port"] for port in rule["toPorts"][0]["ports"]] == ["443", "6443"]
+    assert "api-server" not in named(CILIUM)
+
+
+def test_calico_looks_at_its_guards_before_what_an_agent_may_open():
+    for spec in named(CALICO, "south").values():
+        assert spec["order"] < 1000  # where NetworkPolicies are
+        assert spec["types"] == ["Egress"]
+        assert {rule["action"] for rule in spec["egress"]} == {"Deny"}
+    assert named(CALICO, "south")["guard-jobs"]["selector"] == "dynamos.dev/role == 'job'"
+    nets = [rule.get("destination", {}).get("nets") for rule in named(CALICO)["guard"]["egress"]]
+    assert nets == [["169.254.169.254/32"], ["fd00:ec2::254/128"], None]
+
+
+@pytest.mark.parametrize("plan", [CILIUM, CALICO], ids=["cilium", "calico"])
+def test_whoever_deploys_needs_the_right_to_make_them(plan):
+    kind = KINDS[plan.profile.cluster.policies]
+    asked = questions(plan.profile, plan.marketplace).rights
+    assert {Right("create", *kind, where) for where in (plans.CONTROL, plans.NORTH, plans.SOUTH)} <= set(asked)
+    plain = plans.plan()
+    assert not {right for right in questions(plain.profile, plain.marketplace).rights if right[1:3] == kind}
