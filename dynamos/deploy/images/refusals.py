@@ -7,6 +7,7 @@ import httpx
 from dynamos.deploy.images.logins import USER
 from dynamos.kit.errors import DynamosError, Full, JobFailed, NotFound, Refused, Unauthenticated, Unavailable
 
+_NO_TLS = ("wrong_version_number", "wrong version number", "record layer")
 _NO_ROOM = ("no space left", "quota", "disk full")
 _FULL = frozenset({httpx.codes.INSUFFICIENT_STORAGE, httpx.codes.REQUEST_ENTITY_TOO_LARGE})
 _FORBIDDEN = frozenset({httpx.codes.FORBIDDEN, httpx.codes.METHOD_NOT_ALLOWED})
@@ -36,14 +37,17 @@ def explain(answer: httpx.Response, where: str) -> DynamosError:
     return kind(f"the registry does not permit it: {said}", where=where)
 
 
+def lasts(words: str) -> bool:
+    """Tell whether a connection that failed with these words will fail again: its certificate is not trusted, or there
+    is no TLS at all."""
+    return any(each in words.lower() for each in (*_NO_TLS, "certificate"))
+
+
 def advice(words: str) -> str:
     """Give what to do about a connection that failed with these words."""
-    lower = words.lower()
-    if "wrong_version_number" in lower or "wrong version number" in lower or "record layer" in lower:
+    if any(each in words.lower() for each in _NO_TLS):
         return "it speaks no TLS; --plain-http is for registries on this machine"
-    if "certificate" in lower:
-        return "name the authority of its certificate with --ca"
-    return "is it up, and is its address right?"
+    return "name the authority of its certificate with --ca" if lasts(words) else "is it up, and is its address right?"
 
 
 def _said(answer: httpx.Response) -> str:

@@ -147,7 +147,7 @@ class Registry:
             try:
                 answer = self._once(method, url, headers=headers, content=make() if make else content)
             except httpx.TransportError as error:
-                if attempt == ATTEMPTS:
+                if attempt == ATTEMPTS or refusals.lasts(str(error)):
                     raise self._unreachable(error) from None
             else:
                 if answer.status_code in known:
