@@ -14,10 +14,10 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from dynamos.jobs.calls import Find, call
 from dynamos.jobs.parts import PartAtWork, Streams
 from dynamos.jobs.runners import Assignment, RunningPart
 from dynamos.jobs.specs import PROGRAMS, StepReport, environment, incoming, job_of, outgoing
-from dynamos.jobs.steps import Find, call
 from dynamos.jobs.wires import close_all
 from dynamos.kit.errors import Cancelled, DynamosError
 from dynamos.model.plans import Step

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from dynamos.jobs import descriptors, steps, wires
+from dynamos.jobs.calls import Find
 from dynamos.jobs.cgroups import Group
 from dynamos.jobs.confinements import Confinement
 from dynamos.jobs.specs import StepReport, StepSpec
@@ -33,7 +34,7 @@ _PIPE_CHUNKS = 17
 _LONGEST_END_SECONDS = 5.0
 
 
-def keep(wire: socket.socket, *, find: steps.Find, confinement: Confinement, group: Group | None) -> NoReturn:
+def keep(wire: socket.socket, *, find: Find, confinement: Confinement, group: Group | None) -> NoReturn:
     """Live as the keeper of one step, from namespaces to report."""
     try:
         descriptors.keep_only([0, 1, 2, wire.fileno(), *(group.descriptors if group else [])])
@@ -51,7 +52,7 @@ def keep(wire: socket.socket, *, find: steps.Find, confinement: Confinement, gro
         os._exit(0)
 
 
-def _keep(wire: socket.socket, find: steps.Find, confinement: Confinement, group: Group | None) -> StepReport | None:
+def _keep(wire: socket.socket, find: Find, confinement: Confinement, group: Group | None) -> StepReport | None:
     child_ended = _listen_for_children()
     holds = confinement.enter()
     order = wires.receive(wire)

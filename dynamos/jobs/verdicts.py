@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
+from dynamos.jobs.calls import READER_GONE
 from dynamos.jobs.specs import StepReport
-from dynamos.jobs.steps import READER_GONE
 from dynamos.kit.errors import DynamosError, JobFailed, TimedOut
 from dynamos.model.jobs import Usage
 from dynamos.model.plans import Step

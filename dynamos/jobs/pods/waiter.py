@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from dynamos.jobs import descriptors, wires
-from dynamos.jobs.steps import Find, call
+from dynamos.jobs.calls import Find, call
 from dynamos.kit.errors import DynamosError
 
 _WIRE = 3
