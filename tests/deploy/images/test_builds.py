@@ -1,5 +1,6 @@
 """Builds: whole or not at all, one at a time, what is lacking is told, and the same sources give the same digest."""
 
+import errno
 import fcntl
 import json
 import os
@@ -218,3 +219,15 @@ def test_everything_built_twice_from_nothing_is_the_same(tmp_path):
     with (tmp_path / "one" / ".lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody holds it any more
     assert one["dynamos"].size < 180_000_000
+
+
+def test_a_disk_that_gets_full_during_a_build_leaves_nothing_half_made(tmp_path):
+    def build():
+        with stores.building(tmp_path) as room:
+            (room / "wheel").write_text("half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(room / "wheel"))
+
+    with pytest.raises(Full, match="no room left") as caught:
+        build()
+    assert "--to" in caught.value.hint
+    assert {path.name for path in tmp_path.iterdir()} == {".lock"}
