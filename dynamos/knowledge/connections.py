@@ -111,6 +111,11 @@ class Connection:
                 raise Unheard(f"the bus did not come back within {within:g} s", where=self.url) from None
 
     @property
+    def several(self) -> bool:
+        """Whether the bus has more than one server, as far as we know."""
+        return len(self.client.servers) > 1
+
+    @property
     def closed(self) -> bool:
         """Whether there will be no more connection."""
         return self._closed or self.client.is_closed

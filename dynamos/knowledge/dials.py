@@ -28,8 +28,9 @@ logging.getLogger("asyncio").addFilter(
 
 
 async def dial(url: str, credentials: Credentials, unit: str, *, within: float = 10.0, server: str = BUS) -> Connection:
-    """Connect as `unit`, trying until `within` seconds have passed. `server` is the name that the server must have in
-    its certificate: the hub's, or that of the site's leaf.
+    """Connect as `unit`, trying until `within` seconds have passed. `url` may be several, with commas between them: any
+    one of these servers will do, and another one where it dies. `server` is the name that they must have in their
+    certificates: the hub's, or that of the site's leaf.
 
     Raises Unavailable where no server answers, Unauthenticated where the server does not accept our certificate or is
     not the marketplace's, BadInput where the credentials cannot be read.
@@ -61,21 +62,21 @@ async def _dial_once(
 ) -> Connection:
     client = Client()
     connection = Connection(url, unit, client)
-    opened = False
+    opened, choice = False, _Choice()
 
     async def failed(error: Exception) -> None:
         if not opened:
             raise error  # the only way to make nats-py give up its first attempt, yet reconnect for ever later
         await connection.failed(error)
 
-    def next_attempt(servers: list[Any], info: dict[str, Any]) -> tuple[Any, float]:
+    def next_attempt(servers: list[Any], _: dict[str, Any]) -> tuple[Any, float]:
         _renew(context, credentials)
-        return _next_attempt(servers, info)
+        return choice.next(servers)
 
     try:
         async with asyncio.timeout(within):
             await client.connect(
-                url,
+                addresses(url),
                 tls=context,
                 tls_hostname=dns_name(server),
                 tls_handshake_first=True,
@@ -96,6 +97,7 @@ async def _dial_once(
         await connection.close(within=0.2)  # after a failed handshake, nats-py waits for an end that does not come
         raise
     opened = True
+    choice.here(client)
     try:
         await connection.introduce(within)
     except BaseException as error:
@@ -115,10 +117,32 @@ def _renew(context: ssl.SSLContext, credentials: Credentials) -> None:
         _log.warning("bus.credentials-not-renewed", extra={"error": repr(error)})
 
 
-def _next_attempt(servers: list[Any], _info: dict[str, Any]) -> tuple[Any, float]:
-    tried = servers[0].reconnects
-    pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(tried, 10))
-    return servers[0], pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
+def addresses(url: str) -> list[str]:
+    """Give the servers that an address of the bus names. Raises BadInput where it names none."""
+    found = [each.strip() for each in url.split(",") if each.strip()]
+    if not found:
+        raise BadInput("there is no address of the bus", hint="tls://HOST:PORT, or several with commas between them")
+    return found
+
+
+class _Choice:
+    """Chooses the server for the next attempt: the one tried least often, and the one that was lost last of these."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def here(self, client: Client) -> None:
+        """Take note of the server that we are at."""
+        found = client.connected_url
+        self._last = found.netloc if found else ""
+
+    def next(self, servers: list[Any]) -> tuple[Any, float]:
+        """Give the server, and the seconds to wait before."""
+        jitter = random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
+        found = min(servers, key=lambda each: (each.reconnects, each.uri.netloc == self._last, random.random()))  # noqa: S311
+        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(found.reconnects, 10))
+        self._last = found.uri.netloc
+        return found, pause * jitter
 
 
 def _final(error: Exception, url: str, unit: str) -> DynamosError | None:

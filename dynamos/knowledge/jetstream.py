@@ -21,7 +21,8 @@ from dynamos.knowledge.stores import Store
 async def connect(
     url: str, credentials: Credentials, unit: str, *, within: float = 10.0, server: str = BUS
 ) -> KnowledgeBase:
-    """Connect `unit` to the bus at `url` (tls://host:port), trying for `within` seconds, then reconnecting for ever.
+    """Connect `unit` to the bus at `url` (tls://host:port, or several with commas between them), trying for `within`
+    seconds, then reconnecting for ever, to whichever of its servers is there.
 
     The server takes the unit from the certificate, and must be `server` by its own. Raises Unavailable, BadInput, and
     Unauthenticated also where the certificate is another unit's.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,18 +10,20 @@ from typing import Any
 
 from nats.aio.msg import Msg
 
-from dynamos.kit.errors import BadInput, Conflict
+from dynamos.kit.errors import BadInput, Conflict, DynamosError
 from dynamos.knowledge import subjects
 from dynamos.knowledge.connections import Connection
 from dynamos.knowledge.envelopes import decode, encode
 from dynamos.knowledge.stores import Entry
-from dynamos.knowledge.streams import WITHIN, messages, sequence, store
+from dynamos.knowledge.streams import WITHIN, last_sequence, messages, sequence, store
 from dynamos.knowledge.watches import Watch
 
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 _OPERATION = "KV-Operation"
 _DELETION = {_OPERATION: "DEL", "Nats-TTL": "1h"}
 """What a deletion leaves, for whoever watches; without an end, a bucket would fill with what is no longer there."""
+
+_FIRST_PROBE, _PROBE = 1.0, 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -69,13 +72,32 @@ class JetStreamStore:
 
         sub = await self._connection.subscribe(subjects.changed(self._bucket), told, within=WITHIN)
         forget = self._connection.on_reconnect(watch.doubt), self._connection.on_close(watch.end)
+        probing = asyncio.create_task(self._probe(watch, prefix))
         try:
             await watch.begin()
             yield watch
         finally:
+            probing.cancel()
             for call in forget:
                 call()
             await self._connection.unsubscribe(sub)
+
+    async def _probe(self, watch: Watch, prefix: str) -> None:
+        """Have a watch look again where it knows less than is kept: of several servers, the one that was read may have
+        been behind, and the one that would have told a change may have died. A single one does neither."""
+        wanted = subjects.written(self._bucket, f"{prefix}.>" if prefix else ">")
+        pause = _FIRST_PROBE
+        while True:
+            await asyncio.sleep(pause)
+            pause = _PROBE
+            if not self._connection.several:
+                continue
+            try:
+                newest = await last_sequence(self._connection, self._stream, wanted)
+            except DynamosError:
+                continue
+            if newest > watch.seen:
+                watch.doubt()
 
     async def _write(
         self, key: str, payload: bytes, revision: int | None, headers: dict[str, str] | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterable
 
 import nats.errors
@@ -18,6 +20,8 @@ from dynamos.knowledge.permissions import ADMIN
 from dynamos.knowledge.streams import failure
 
 _NAME_IN_USE = 10058
+_NOT_YET = frozenset({10005, 10008, 10074})
+_AGAIN, _TRY = 0.2, 5.0
 
 
 async def provision(
@@ -30,10 +34,10 @@ async def provision(
     """
     connection = await dial(url, credentials, ADMIN, within=within)
     try:
-        jetstream = connection.client.jetstream(timeout=within)
+        jetstream = connection.client.jetstream(timeout=min(within, _TRY))
         for config in (*map(bucket_config, buckets(parties)), *map(ledger_config, LEDGERS)):
             config.num_replicas = replicas
-            await _make(jetstream, config)
+            await _make(jetstream, config, within)
     except nats.js.errors.APIError as error:
         raise failure({"err_code": error.err_code, "description": error.description}, url) from error
     except nats.errors.TimeoutError:
@@ -44,13 +48,23 @@ async def provision(
         await connection.close()
 
 
-async def _make(jetstream: JetStreamContext, config: StreamConfig) -> None:
-    try:
-        await jetstream.add_stream(config)
-    except nats.js.errors.APIError as error:
-        if error.err_code != _NAME_IN_USE:
-            raise
-        await jetstream.update_stream(config)
+async def _make(jetstream: JetStreamContext, config: StreamConfig, within: float) -> None:
+    end = time.monotonic() + within
+    while True:
+        try:
+            await jetstream.add_stream(config)
+        except nats.js.errors.APIError as error:
+            if error.err_code == _NAME_IN_USE:
+                await jetstream.update_stream(config)
+                return
+            if error.err_code not in _NOT_YET or time.monotonic() >= end:
+                raise
+        except nats.errors.TimeoutError:
+            if time.monotonic() >= end:
+                raise
+        else:
+            return
+        await asyncio.sleep(_AGAIN)  # servers that have just begun find each other, and elect a leader, first
 
 
 def bucket_config(bucket: Bucket) -> StreamConfig:

@@ -17,6 +17,10 @@ from dynamos.knowledge.subjects import fetched
 WITHIN = 5.0
 """Seconds that one operation on a stream may take."""
 
+STORE_WITHIN = 15.0
+"""Seconds that keeping something may take: of several servers, those that are left elect a leader first."""
+_TRY = 3.0
+"""Seconds after which something is sent again: it may have gone to a server that died. It is kept once."""
 _PAGE = 1000
 _AGAIN = 0.1
 _ONCE = "Nats-Msg-Id"
@@ -41,7 +45,9 @@ async def store(connection: Connection, subject: str, payload: bytes, headers: d
         connection.reached(hub=False)
         # A server whose disk is full neither keeps nor refuses: it says nothing.
         raise TimedOut(
-            f"the bus did not confirm within {WITHIN:g} s that it keeps this", where=subject, hint="is its disk full?"
+            f"the bus did not confirm within {STORE_WITHIN:g} s that it keeps this",
+            where=subject,
+            hint="is its disk full?",
         ) from None
     connection.reached(hub=True)
     try:
@@ -55,13 +61,13 @@ async def store(connection: Connection, subject: str, payload: bytes, headers: d
 
 
 async def _kept(connection: Connection, subject: str, payload: bytes, headers: dict[str, str]) -> Msg:
-    end = time.monotonic() + WITHIN
+    end = time.monotonic() + STORE_WITHIN
     while True:
         left = end - time.monotonic()
         try:
-            return await connection.request(subject, payload, within=max(left, _AGAIN), headers=headers)
-        except Unavailable:
-            if connection.closed or left <= 2 * _AGAIN:
+            return await connection.request(subject, payload, within=max(min(left, _TRY), _AGAIN), headers=headers)
+        except (Unavailable, TimedOut):
+            if connection.closed or left <= 2 * _AGAIN or end - time.monotonic() <= _AGAIN:
                 raise
             connection.reached(hub=False)
         await asyncio.sleep(_AGAIN)

@@ -59,6 +59,11 @@ class Watch:
         self._doubtful = True
         self._wake.set()
 
+    @property
+    def seen(self) -> int:
+        """The newest revision that is known here."""
+        return self._seen
+
     def end(self) -> None:
         """Let the iteration end: there is no more connection."""
         self._ended = True

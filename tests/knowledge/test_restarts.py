@@ -217,7 +217,7 @@ def test_a_full_disk_is_told_within_a_bound_and_reading_goes_on(
         pytest.skip(f"no user and mount namespaces here: {error}")
     started = servers.command
     monkeypatch.setattr(servers, "command", lambda path: on_a_small_disk(disk, started(path)))
-    monkeypatch.setattr(streams, "WITHIN", 1.0)
+    monkeypatch.setattr(streams, "STORE_WITHIN", 1.0)
 
     async def fill(base: KnowledgeBase) -> None:
         for number in range(20):

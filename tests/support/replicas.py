@@ -21,6 +21,7 @@ import httpx
 from dynamos.jobs import zygotes
 from support.systems import BOUND, System
 
+DRAIN = 50.0
 BEGIN = 180.0
 """A new interpreter on a busy machine."""
 
@@ -33,7 +34,7 @@ class Replica:
         shutil.copytree(it.state.unit(unit), own, ignore=shutil.ignore_patterns("*.log", "results", "handed", "run"))
         own.chmod(0o755)
         config = json.loads((own / "config.json").read_text())
-        config = {**config, "folder": str(own), "drain": 20.0, **changes}
+        config = {**config, "folder": str(own), "drain": DRAIN, **changes}
         (own / "config.json").write_text(json.dumps(config))
         command = [sys.executable, "-m", "dynamos.deploy.unit", role, str(own / "config.json")]
         self.lines: list[str] = []

@@ -39,7 +39,7 @@ def start_at_two(it, prefix: str, member) -> dict[str, str]:
     whose: dict[str, str] = {}
     for number in range(40):
         job = f"{prefix}-{number}"
-        it.start("later", job)
+        it.start("hang", job)
         running(it, job)
         whose[job] = member(it.job(job))
         if len(set(whose.values())) > 1:

@@ -7,7 +7,7 @@ import logging
 import time
 from typing import Any, TypeVar
 
-from dynamos.kit.errors import Broken, Conflict, DynamosError, NotFound, Unavailable
+from dynamos.kit.errors import Broken, Conflict, DynamosError, NotFound, TimedOut, Unavailable
 from dynamos.knowledge.buses import Bus, Unheard
 from dynamos.middleware.messages import (
     LEAVING,
@@ -38,6 +38,8 @@ AGAIN_SECONDS = 0.1
 LOOK_SECONDS = 3.0
 SEEN_SECONDS = 2.0
 EXISTS = "job-exists"
+SAFE = frozenset(f"orchestrator.{name}" for name in ("check", "jobs", "look", "monitor", "options", "rehearse"))
+"""What may be asked twice: nothing changes by it."""
 CHANGE_SECONDS = 15.0
 
 
@@ -156,7 +158,7 @@ class Orchestrator:
     ) -> dict[str, Any]:
         """Ask until somebody answers. Raises _Repeated for a conflict that our own earlier message may have made: one
         that was lost when somebody was `away`."""
-        begin = time.monotonic()
+        begin, again = time.monotonic(), subject in SAFE
         while True:
             try:
                 return await self._bus.request(subject, message.as_json(), within=within)
@@ -167,6 +169,11 @@ class Orchestrator:
                     raise
                 log.info("orchestrator.away subject=%s error=%s", subject, error)
                 away = away or isinstance(error, Unheard)
+            except TimedOut:  # the question or its answer may have gone with a server of the bus
+                if not again or within < ANSWER_SECONDS:
+                    raise
+                again = False
+                continue
             except Conflict as error:
                 if away and error.detail_code == EXISTS:
                     raise _Repeated(error) from None

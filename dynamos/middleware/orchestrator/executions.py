@@ -27,6 +27,7 @@ from dynamos.model.plans import REQUESTOR
 log = logging.getLogger(__name__)
 tracer = trace.get_tracer("dynamos.orchestrator")
 START_SECONDS = 15.0
+START_TRY_SECONDS = 5.0
 GRACE_SECONDS = 15.0
 RETRY_SECONDS = 0.2
 AGAIN_SECONDS = 3.0
@@ -108,25 +109,27 @@ class Execution:
 
     async def _ask_to_start(self, party: str, message: dict[str, Any]) -> None:
         """Have the part start. A party that is asked twice with one grant starts it once, whichever of its agents."""
-        end, before = asyncio.get_running_loop().time() + AGAIN_SECONDS, None
-        while True:
-            try:
-                await self._kb.bus.request(self._subject(party, "start"), message, within=START_SECONDS)
-            except Unheard as error:
-                if not isinstance(error, Nobody):
-                    before = error
-                elif self._move(party):
-                    log.info("part.moved job=%s party=%s", self._live.record.id, party)
-                if asyncio.get_running_loop().time() >= end:
-                    raise before or _away(party) from None
-            except Refused as error:
-                if before is not None and error.detail_code == SPENT:
-                    raise before from None
-                raise
-            else:
-                self._live.begun.add(party)
-                return
+        loop = asyncio.get_running_loop()
+        end, last, before = loop.time() + AGAIN_SECONDS, loop.time() + START_SECONDS, None
+        while (error := await self._try_to_start(party, message)) is not None:
+            if isinstance(error, Refused):
+                raise before if before is not None and error.detail_code == SPENT else error
+            if not isinstance(error, Nobody):
+                before = error
+            elif self._move(party):
+                log.info("part.moved job=%s party=%s", self._live.record.id, party)
+            if loop.time() >= (last if isinstance(error, TimedOut) else end):
+                raise before or _away(party)
             await asyncio.sleep(RETRY_SECONDS)
+        self._live.begun.add(party)
+
+    async def _try_to_start(self, party: str, message: dict[str, Any]) -> DynamosError | None:
+        """Ask once, and give the error that asking again may change, or that tells what became of an earlier try."""
+        try:
+            await self._kb.bus.request(self._subject(party, "start"), message, within=START_TRY_SECONDS)
+        except (TimedOut, Unheard, Refused) as error:
+            return error
+        return None
 
     def _subject(self, party: str, what: str) -> str:
         return subject_of(party, self._live.instances.get(party, ""), what)
