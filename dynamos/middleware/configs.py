@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from dynamos.jobs.pods.settings import PodsConfig
 from dynamos.kit.credentials import Credentials
 from dynamos.model.agreements import Agreement
 from dynamos.model.archetypes import Archetype
@@ -43,7 +44,7 @@ class AgentConfig(UnitConfig):
 
     `orchestrator` is the path of the certificate whose key signs grants, `api` of the one whose key signs vouchers.
     `desk` is the folder of the site's network helper for this party, where the party's streams have a network of their
-    own; `scope` tells how long such a network lasts. `policies` is for agents that run in a cluster.
+    own; `scope` tells how long such a network lasts. `policies` and `pods` are for agents that run in a cluster.
     """
 
     party: Party
@@ -57,6 +58,7 @@ class AgentConfig(UnitConfig):
     desk: Path | None = None
     scope: Scope = "marketplace"
     policies: PoliciesConfig | None = None
+    pods: PodsConfig | None = None
 
 
 class PoliciesConfig(Value):

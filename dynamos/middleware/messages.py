@@ -212,7 +212,8 @@ class Presence(Value):
     """`presence` bucket, key = `<PARTY>.<INSTANCE>`: who is there. `instance` is new for every start of the agent.
 
     One that is `leaving` finishes what it runs. Where no other of its party is there, one comes back soon: what is new
-    has to wait for that. Orchestrators and APIs say that they are there in the same way, under their units' names.
+    has to wait for that. `warm` tells how many pods wait for jobs, by shape, where jobs run in a cluster. Orchestrators
+    and APIs say that they are there in the same way, under their units' names.
     """
 
     party: Name
@@ -224,3 +225,4 @@ class Presence(Value):
     version: str = ""
     leaving: bool = False
     load: Load | None = None
+    warm: dict[str, int] = Field(default_factory=dict)

@@ -15,6 +15,9 @@ import dynamos
 from dynamos.exchange.receivers import Receiver
 from dynamos.exchange.senders import Sender
 from dynamos.jobs import linux
+from dynamos.jobs.pods.runner import KubernetesRunner
+from dynamos.jobs.pods.settings import Home as PodsHome
+from dynamos.jobs.runners import Runner
 from dynamos.jobs.sandbox import SandboxRunner
 from dynamos.kit.clocks import SystemClock
 from dynamos.kit.errors import BadInput, DynamosError, Refused, TimedOut, Unavailable
@@ -55,17 +58,19 @@ def serve(config: AgentConfig, ready: Callable[[str], None]) -> None:
     if nursery and os.geteuid() != 0:
         # The nursery enters containers' networks, and needs the right to. We do not.
         linux.set_no_capabilities()
-    runner = SandboxRunner.fork(config.name, required=config.settings.isolation == "required")
-    asyncio.run(_serve(config, runner, nursery, ready))
+    # A fork has to come before everything else; a cluster is asked when all else is there.
+    forked = None if config.pods else SandboxRunner.fork(config.name, required=_strict(config))
+    asyncio.run(_serve(config, forked, nursery, ready))
 
 
 async def _serve(
-    config: AgentConfig, runner: SandboxRunner, nursery: Nursery | None, ready: Callable[[str], None]
+    config: AgentConfig, forked: SandboxRunner | None, nursery: Nursery | None, ready: Callable[[str], None]
 ) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with AsyncExitStack() as stack:
+        runner = forked or await _in_pods(config)
         stack.push_async_callback(runner.close)
         await asyncio.to_thread(lambda: runner.isolation)  # the zygote has found out what holds here
         kb = await jetstream.connect(config.bus, config.credentials, config.name, server=config.server)
@@ -87,7 +92,7 @@ async def _serve(
         announcement = await stack.enter_async_context(
             announce(kb.store(PRESENCE), key_of(config.name, presence.instance), presence)
         )
-        announcement.fresh = lambda value: value.model_copy(update={"load": gauge.last})
+        announcement.fresh = lambda value: value.model_copy(update={"load": gauge.last, "warm": _warm(runner)})
         await stack.enter_async_context(background(lambda: gauge.follow(announcement)))
         ready(ways.address)
         await stopped.wait()
@@ -147,19 +152,44 @@ async def _ways(config: AgentConfig, local: LocalExchange, nursery: Nursery | No
     return way
 
 
+def _strict(config: AgentConfig) -> bool:
+    return config.settings.isolation == "required"
+
+
+async def _in_pods(config: AgentConfig) -> KubernetesRunner:
+    """Give the runner of an agent in a cluster, once a pod has shown that jobs can run there."""
+    from dynamos.jobs.pods.lightkubes import LightkubePods  # noqa: PLC0415  of the extra `kubernetes`
+
+    assert config.pods is not None
+    home = PodsHome(config.name, *_own_pod(config))
+    pods = LightkubePods(config.pods, home)
+    return await KubernetesRunner.open(config.pods, home, pods, data=config.data, required=_strict(config))
+
+
+def _warm(runner: Runner) -> dict[str, int]:
+    """Give how many pods wait for jobs, by shape."""
+    shapes = runner.pool.facts if isinstance(runner, KubernetesRunner) else {}
+    return {shape: facts["ready"] for shape, facts in shapes.items()}
+
+
+def _own_pod(config: AgentConfig) -> tuple[str, str]:
+    """Give the name and the id of the pod that we are. Raises BadInput where we are not told."""
+    pod, uid = os.environ.get("POD_NAME", ""), os.environ.get("POD_UID", "")
+    if not pod or not uid:
+        raise BadInput("POD_NAME and POD_UID tell an agent in a cluster which pod it is", where=config.name)
+    return pod, uid
+
+
 def _openings(config: AgentConfig, policies: PoliciesConfig) -> Openings:
     """Give the cluster's network, as this pod may change it. Raises BadInput where the pod is not told who it is."""
     from dynamos.middleware.network.cluster import ClusterOpenings  # noqa: PLC0415  of the extra `kubernetes`
 
-    pod, uid = os.environ.get("POD_NAME", ""), os.environ.get("POD_UID", "")
-    if not pod or not uid:
-        raise BadInput("POD_NAME and POD_UID tell an agent in a cluster which pod it is", where=config.name)
-    home = Home(config.name, policies.testbed, policies.namespaces, pod, uid)
+    home = Home(config.name, policies.testbed, policies.namespaces, *_own_pod(config))
     return ClusterOpenings(home, kubeconfig=policies.kubeconfig)
 
 
 async def _agent(
-    config: AgentConfig, kb: KnowledgeBase, runner: SandboxRunner, shared: SharedView, exits: tuple[Ways, Sends]
+    config: AgentConfig, kb: KnowledgeBase, runner: Runner, shared: SharedView, exits: tuple[Ways, Sends]
 ) -> Agent:
     """Put the agent together from its parts, its agreement and its catalogue."""
     clock = SystemClock()
@@ -222,7 +252,7 @@ async def _listen(agent: Agent, kb: KnowledgeBase, party: str, instance: str) ->
     return [await kb.bus.listen(subject, handler, queue=queue) for subject, handler, queue in handlers]
 
 
-def _presence(config: AgentConfig, ways: Ways, runner: SandboxRunner) -> Presence:
+def _presence(config: AgentConfig, ways: Ways, runner: Runner) -> Presence:
     now = SystemClock().now().isoformat()
     return Presence(
         party=config.name,
