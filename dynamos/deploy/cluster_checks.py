@@ -9,8 +9,8 @@ from dynamos.model.clusters import Cluster, control_namespace, party_namespace
 from dynamos.model.profiles import Profile
 
 LONGEST_NAMESPACE = 63
-OVERLAYS = ("none",)
-"""What drivers of overlays there are on a cluster."""
+OVERLAYS = ("none", "wireguard")
+"""What drivers of overlays there are on a cluster: its own network is what it is, and may encrypt."""
 
 
 def check_cluster(profile: Profile, notes: Notes, parties: Collection[str] | None, lost: Collection[str]) -> None:
@@ -22,10 +22,26 @@ def check_cluster(profile: Profile, notes: Notes, parties: Collection[str] | Non
         return
     for party in profile.cluster.claims if "cluster" not in lost and parties is not None else ():
         notes.known(("cluster", "claims", party), "party", party, parties or ())
-    if "overlay" not in lost and profile.overlay.driver not in OVERLAYS:
-        message = f"there is no overlay {profile.overlay.driver!r} on a cluster"
-        notes.wrong(("overlay", "driver"), message, f"known: {', '.join(OVERLAYS)}")
+    if "overlay" not in lost:
+        _overlay(profile, notes)
     _namespaces(profile, notes, parties or ())
+
+
+def _overlay(profile: Profile, notes: Notes) -> None:
+    """Note what a cluster's network cannot be, so that nobody takes for protected what is not."""
+    driver, scope = profile.overlay.driver, profile.overlay.scope
+    if driver == "mtls":
+        message = "there is no overlay 'mtls' on a cluster"
+        notes.wrong(("overlay", "driver"), message, "write none: agents use mutual TLS, whatever carries it")
+    elif driver not in OVERLAYS:
+        message = f"there is no overlay {driver!r} on a cluster"
+        notes.wrong(("overlay", "driver"), message, f"known: {', '.join(OVERLAYS)}")
+    elif driver == "wireguard" and profile.cluster.policies == "kubernetes":
+        message = "nothing tells whether this cluster's nodes encrypt"
+        notes.wrong(("overlay", "driver"), message, "write cluster: {policies: cilium}, or calico, if it has one")
+    if scope != "marketplace":
+        message = f"a cluster has one network, and not one for each {scope}"
+        notes.wrong(("overlay", "scope"), message, "leave it out: each job opens the ways that it needs, and no others")
 
 
 def _namespaces(profile: Profile, notes: Notes, parties: Collection[str]) -> None:

@@ -23,6 +23,10 @@ AGENT_MEMORY = 2**30
 _CORE = ("services", "secrets", "serviceaccounts")
 _VERBS = ("create", "patch", "delete")
 _SHOWN = 6
+_ENCRYPT = {
+    "cilium": "install Cilium with encryption.enabled=true and encryption.type=wireguard",
+    "calico": 'kubectl patch felixconfiguration default --type=merge -p \'{"spec":{"wireguardEnabled":true}}\'',
+}
 
 
 def questions(profile: Profile, marketplace: Marketplace) -> Questions:
@@ -56,6 +60,7 @@ def check(profile: Profile, marketplace: Marketplace, images: References, facts:
         *_foreign(profile, facts),
         *_storage(profile, facts),
         *_sites(profile, facts),
+        *_encryption(profile, facts),
         *_claims(profile, facts, {party_namespace(profile.name, name): name for name in marketplace.parties}),
         *_quota(profile),
         *_images(profile, images, facts),
@@ -118,6 +123,17 @@ def _sites(profile: Profile, facts: Facts) -> Iterator[Mistake]:
             yield Mistake(f"$.sites.{site.name}", f"no node of the cluster is ready at site {site.name!r}", hint)
     if not there:
         yield Mistake("cluster", "no node of the cluster is ready", "kubectl get nodes")
+
+
+def _encryption(profile: Profile, facts: Facts) -> Iterator[Mistake]:
+    """Tell which nodes do not encrypt, where the profile wants that. We cannot make them: the network is the
+    cluster's."""
+    hint = _ENCRYPT.get(profile.cluster.policies)
+    if profile.overlay.driver == "none" or hint is None:
+        return
+    if bare := sorted(node.name for node in facts.nodes if node.ready and not node.encrypts):
+        names = f"{', '.join(bare[:_SHOWN])}{', …' if len(bare) > _SHOWN else ''}"
+        yield Mistake("$.overlay.driver", f"what pods send leaves these nodes in the clear: {names}", hint)
 
 
 def _claims(profile: Profile, facts: Facts, parties: dict[str, str]) -> Iterator[Mistake]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from lightkube import Client
 from lightkube.config import client_adapter
 from lightkube.config.kubeconfig import KubeConfig, SingleConfig
 from lightkube.core.exceptions import ApiError, ConfigError
+from lightkube.generic_resource import create_global_resource
 from lightkube.models.authorization_v1 import ResourceAttributes, SelfSubjectAccessReviewSpec
 from lightkube.resources.authorization_v1 import SelfSubjectAccessReview
 from lightkube.resources.core_v1 import Namespace, Node, PersistentVolumeClaim, Service
@@ -34,6 +36,8 @@ SECONDS = 5.0
 _AT_ONCE = 8
 _DEFAULT = "storageclass.kubernetes.io/is-default-class"
 _HOME = Path("~/.kube/config")
+_CALICO_KEY, _CILIUM_KEY = "projectcalico.org/WireguardPublicKey", "network.cilium.io/wg-pub-key"
+_CILIUM = create_global_resource("cilium.io", "v2", "CiliumNode", "ciliumnodes")
 
 
 class Lightkube:
@@ -61,7 +65,7 @@ class Lightkube:
             refused = tuple(right for right, may in zip(questions.rights, allowed, strict=True) if not may)
             return Facts(
                 version=version,
-                nodes=tuple(map(_node, self._listed(Node))),
+                nodes=tuple(self._nodes()),
                 classes={_name(each): _is_default(each) for each in self._listed(StorageClass)},
                 namespaces=self._labels(Namespace, questions.namespaces),
                 priorities=self._labels(PriorityClass, questions.priorities),
@@ -73,6 +77,13 @@ class Lightkube:
     def api_servers(self) -> tuple[tuple[str, int], ...]:
         with self._faults():
             return self._api_servers()
+
+    def _nodes(self) -> Iterator[facts.Node]:
+        """Give the nodes. Of those of Cilium, other objects tell whether they encrypt."""
+        keyed = {_name(each) for each in self._listed(_CILIUM) if _annotations(each).get(_CILIUM_KEY)}
+        for each in self._listed(Node):
+            encrypts = bool(_annotations(each).get(_CALICO_KEY)) or _name(each) in keyed
+            yield replace(_node(each), encrypts=encrypts)
 
     def _version(self) -> tuple[int, int]:
         answer = self._raw.get("/version")
@@ -89,11 +100,12 @@ class Lightkube:
         return bool(answer.status and answer.status.allowed)
 
     def _listed(self, kind: Any) -> list[Any]:
-        """Give all objects of a kind; none where we may not see them: what follows from that is told elsewhere."""
+        """Give all objects of a kind; none where we may not see them, or the cluster has no such kind: what follows
+        from that is told elsewhere."""
         try:
             return list(self._client.list(kind))
-        except ApiError as error:
-            if error.status.code != Refused.status:
+        except (ApiError, httpx2.HTTPStatusError) as error:
+            if error.response.status_code not in (NotFound.status, Refused.status):
                 raise
             return []
 
@@ -193,6 +205,10 @@ def _node(node: Node) -> facts.Node:
     images = frozenset(name for image in (status.images or ()) for name in image.names or ()) if status else frozenset()
     labels = (node.metadata.labels if node.metadata else None) or {}
     return facts.Node(_name(node), labels.get(SITE, ""), ready, images)
+
+
+def _annotations(each: Any) -> dict[str, str]:
+    return dict((each.metadata.annotations if each.metadata else None) or {})
 
 
 def _is_default(kind: StorageClass) -> bool:

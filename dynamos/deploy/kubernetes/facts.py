@@ -22,12 +22,14 @@ class Right(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node: its site's label, whether it takes pods now, and the images that it tells of having."""
+    """A node: its site's label, whether it takes pods now, the images that it tells of having, and whether it has
+    published a key of WireGuard, by which what its pods send to other nodes is encrypted."""
 
     name: str
     site: str
     ready: bool
     images: frozenset[str] = frozenset()
+    encrypts: bool = False
 
 
 @dataclass(frozen=True, slots=True)

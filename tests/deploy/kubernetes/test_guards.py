@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from dynamos.deploy.kubernetes.checks import questions
-from dynamos.deploy.kubernetes.facts import Right
+from dynamos.deploy import profiles
+from dynamos.deploy.kubernetes.checks import check, questions
+from dynamos.deploy.kubernetes.facts import Facts, Node, Right
 from dynamos.deploy.kubernetes.guards import KINDS, guards
 from dynamos.deploy.kubernetes.manifests import objects
+from dynamos.kit.errors import Mistakes
 from support import plans
 
 CILIUM = plans.plan(cluster={"policies": "cilium"})
@@ -71,3 +75,40 @@ def test_whoever_deploys_needs_the_right_to_make_them(plan):
     assert {Right("create", *kind, where) for where in (plans.CONTROL, plans.NORTH, plans.SOUTH)} <= set(asked)
     plain = plans.plan()
     assert not {right for right in questions(plain.profile, plain.marketplace).rights if right[1:3] == kind}
+
+
+@pytest.mark.parametrize(
+    ("policies", "words"), [("calico", "wireguardEnabled"), ("cilium", "encryption.type=wireguard")]
+)
+def test_a_profile_that_wants_encryption_is_not_put_on_nodes_that_do_not_encrypt(policies, words):
+    told = plans.profile(cluster={"policies": policies}, overlay={"driver": "wireguard"})
+    facts = Facts((1, 36), (Node("n1", "", ready=True, encrypts=True), Node("n2", "", ready=True)))
+    [mistake] = [each for each in check(told, plans.MARKET, plans.Images(), facts) if each.where == "$.overlay.driver"]
+    assert mistake.message == "what pods send leaves these nodes in the clear: n2"
+    assert words in mistake.hint
+    both = Facts((1, 36), tuple(replace(node, encrypts=True) for node in facts.nodes))
+    assert "$.overlay.driver" not in {each.where for each in check(told, plans.MARKET, plans.Images(), both)}
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ("overlay: {driver: vxlan}", "there is no overlay 'vxlan' on a cluster"),
+        ("overlay: {driver: mtls}", "agents use mutual TLS, whatever carries it"),
+        ("overlay: {driver: wireguard}", "nothing tells whether this cluster's nodes encrypt"),
+        ("overlay: {scope: request}", "a cluster has one network, and not one for each request"),
+    ],
+)
+def test_a_profile_cannot_ask_a_cluster_for_a_network_that_it_does_not_have(tmp_path, members, words):
+    path = tmp_path / "p.yaml"
+    path.write_text(f"name: p\ndriver: kubernetes\nmarketplace: aviation\n{members}\n")
+    with pytest.raises(Mistakes) as caught:
+        profiles.validate(path)
+    assert words in str(caught.value)
+
+
+def test_a_profile_may_have_a_cluster_that_encrypts(tmp_path):
+    path = tmp_path / "p.yaml"
+    members = "cluster: {policies: cilium}\noverlay: {driver: wireguard}\n"
+    path.write_text(f"name: p\ndriver: kubernetes\nmarketplace: aviation\n{members}")
+    assert profiles.validate(path).profile.overlay.driver == "wireguard"
