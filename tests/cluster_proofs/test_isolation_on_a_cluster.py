@@ -15,7 +15,7 @@ from dynamos.middleware.network.openings import Opening
 from dynamos.testbed.proofs.clusters import isolation
 from dynamos.testbed.proofs.matrices import Matrix
 from dynamos.testbed.wanted import PORTS
-from support import cluster_pods
+from support import pod_networks
 
 pytest.importorskip("lightkube", reason="the extra kubernetes is not here")
 scenes = pytest.importorskip("support.cluster_scenes")
@@ -125,11 +125,12 @@ exit 0
 
 
 def test_a_shell_in_the_pod_of_a_job_finds_nothing_that_a_stranger_finds(scene):
-    targets = [t for t in scene.occasion().targets if t.protocol == "tcp" and t.served]
+    own = "hostile of north"
+    targets = [t for t in scene.occasion().targets if t.protocol == "tcp" and t.served and t.name != own]
     lines = "\n".join(f"try {target.address} {target.port} &" for target in targets) + "\nwait"
     script = PROBE % (lines, scenes.METADATA)
     where = scene.plan.namespace_of("north")
-    assert cluster_pods.shell(scene.cluster, where, "hostile", script).split() == []
-    stranger = cluster_pods.shell(scene.cluster, scene.outside, "outsider", script).split()
+    assert pod_networks.shell(scene.cluster, where, "hostile", script).split() == []
+    stranger = pod_networks.shell(scene.cluster, scene.outside, "outsider", script).split()
     assert {f"{t.address}:{t.port}" for t in targets if t.kind in ("api-server", "kubelet", "world")} <= set(stranger)
     assert "names" in stranger

@@ -8,8 +8,8 @@ import pytest
 from cluster.clusters import Cluster
 
 from dynamos.testbed.proofs.canaries import canaries
-from support import cluster_overlays, cluster_pods
-from support.cluster_pods import PodNetwork
+from support import cluster_overlays, pod_networks
+from support.pod_networks import PodNetwork
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.xdist_group("cluster")]
 NAMESPACE = "overlays"
@@ -18,13 +18,13 @@ NAMESPACE = "overlays"
 @pytest.fixture(scope="module")
 def pods(sites: Cluster) -> Iterator[dict[str, PodNetwork]]:
     """Give a pod at each site, by the site."""
-    cluster_pods.load_shell(sites)
+    pod_networks.load_shell(sites)
     own = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
-    placed = [cluster_pods.pod(node.site, NAMESPACE, {}, nodeName=node.name) for node in sites.spec.nodes]
-    cluster_pods.apply(sites, [own, *placed])
+    placed = [pod_networks.pod(node.site, NAMESPACE, {}, nodeName=node.name) for node in sites.spec.nodes]
+    pod_networks.apply(sites, [own, *placed])
     try:
-        cluster_pods.until_ready(sites, [NAMESPACE])
-        yield {name: network for (_, name), network in cluster_pods.networks(sites, [NAMESPACE]).items()}
+        pod_networks.until_ready(sites, [NAMESPACE])
+        yield {name: network for (_, name), network in pod_networks.networks(sites, [NAMESPACE]).items()}
     finally:
         sites.kubectl("delete", "namespace", NAMESPACE, "--wait=true", check=False)
 

@@ -16,7 +16,7 @@ from dynamos.testbed.overlays import networks
 from dynamos.testbed.overlays.drivers import Member, Network, largest_mtu
 from dynamos.testbed.overlays.registry import driver
 from dynamos.testbed.proofs.captures import Spot
-from support.cluster_pods import PodNetwork
+from support.pod_networks import PodNetwork
 
 SUBNET = "10.99.0.0/24"
 

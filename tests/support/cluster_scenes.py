@@ -18,7 +18,8 @@ from cluster.specs import API_PORT, API_SERVICE, DNS_SERVICE
 
 from dynamos.deploy.kubernetes import parties, policies
 from dynamos.deploy.kubernetes.labels import PARTY, ROLE, labels
-from dynamos.deploy.kubernetes.plans import COURIER_PORT, Plan
+from dynamos.deploy.kubernetes.plans import Plan
+from dynamos.jobs.pods.settings import PORT as COURIER_PORT
 from dynamos.middleware.network.openings import Home
 from dynamos.model.marketplaces import Marketplace, Party
 from dynamos.model.profiles import Profile
@@ -26,9 +27,9 @@ from dynamos.testbed.hosts import Host
 from dynamos.testbed.proofs.clusters import Occasion, Spot, Target
 from dynamos.testbed.proofs.programs import started
 from dynamos.testbed.wanted import PORTS
-from support import cluster_pods
-from support.cluster_pods import PodNetwork, apply, networks, pod, until_ready
+from support import pod_networks
 from support.plans import Images
+from support.pod_networks import PodNetwork, apply, networks, pod, until_ready
 
 T = TypeVar("T")
 PARTIES = ("north", "south")
@@ -133,10 +134,13 @@ class Scene:
 
 
 @contextlib.contextmanager
-def standing(cluster: Cluster, name: str) -> Iterator[Scene]:
-    """Have a marketplace's pods stand on a cluster under a name, each listening where it does; nothing is left."""
+def standing(cluster: Cluster, name: str, *, exchange: bool = True) -> Iterator[Scene]:
+    """Have a marketplace's pods stand on a cluster under a name, each listening where it does; nothing is left.
+
+    Without `exchange` nobody listens in the agents' pods: a test does.
+    """
     plan, outside = _plan(cluster, name), f"{name}-outside"
-    cluster_pods.load_shell(cluster)
+    pod_networks.load_shell(cluster)
     try:
         apply(cluster, _objects(plan, outside, [node.name for node in cluster.spec.nodes]))
         until_ready(cluster, (plan.control, *plan.parties.values(), outside))
@@ -144,6 +148,7 @@ def standing(cluster: Cluster, name: str) -> Iterator[Scene]:
         listening: list[tuple[Host, Any]] = [
             (network, {"ports": [("tcp", port) for port in _LISTENS[pod_name]]})
             for (_, pod_name), network in pods.items()
+            if exchange or pod_name != "agent"
         ]
         with _world(cluster), started("listen", [each for each in listening if each[1]["ports"]]):
             yield Scene(cluster, plan, outside, pods)
@@ -179,6 +184,7 @@ def _objects(plan: Plan, outside: str, nodes: list[str]) -> Iterator[dict[str, A
     for party, where in (("", plan.control), *plan.parties.items()):
         yield parties.namespace(plan, where, party)
         yield from policies.party(plan, party) if party else policies.control(plan)
+        yield from parties.account(plan, party) if party else ()
     yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": outside}}
     for number, (party, where) in enumerate(plan.parties.items()):
         node = nodes[number % len(nodes)]
