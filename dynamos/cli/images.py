@@ -8,16 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dynamos.cli import targets
 from dynamos.cli.shows import Format, FormatOption
+from dynamos.cli.targets import StateOption
 
 if TYPE_CHECKING:
     from dynamos.deploy.images import references
 
-FOLDER = Path(".dynamos/images")
+FOLDER = "images"
+"""Where in the state folder they are, where nothing else is said."""
 
 images = typer.Typer(help="Build, list and push the container images that a cluster runs.", no_args_is_help=True)
 
-FolderOption = Annotated[Path, typer.Option("--from", help="The folder that they were built into.")]
+FolderOption = Annotated[
+    Path | None, typer.Option("--from", help="The folder that they were built into; else `images` in the state folder.")
+]
 NamesArgument = Annotated[list[str] | None, typer.Argument(help="Which: dynamos, courier, bus. Without any, all.")]
 
 
@@ -28,44 +33,51 @@ def add(app: typer.Typer) -> None:
 @images.command("build")
 def build(
     names: NamesArgument = None,
-    to: Annotated[Path, typer.Option("--to", help="The folder to build them into.")] = FOLDER,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="The folder to build them into; else `images` in the state folder.")
+    ] = None,
     registry: Annotated[str, typer.Option("--registry", help="The name to import them under.")] = "",
     sources: Annotated[
         Path | None, typer.Option("--sources", help="An apt sources file to take Debian's packages from.")
     ] = None,
     format: FormatOption = Format.TABLE,  # noqa: A002  the option's name
+    state: StateOption = Path(targets.STATE),
 ) -> None:
     """Build the images as OCI archives, each with its bill of materials beside it."""
     from dynamos.cli.shows import note
     from dynamos.deploy.images import builds
     from dynamos.deploy.images.references import NAMES
 
-    built = builds.build(to, names or NAMES, registry=registry, sources=sources, said=note)
-    _show(built, to, registry, format)
+    place = to or state / FOLDER
+    built = builds.build(place, names or NAMES, registry=registry, sources=sources, said=note)
+    _show(built, place, registry, format)
 
 
 @images.command("list")
 def list_images(
-    folder: FolderOption = FOLDER,
+    folder: FolderOption = None,
     registry: Annotated[str, typer.Option("--registry", help="The registry to name in the references.")] = "",
     format: FormatOption = Format.TABLE,  # noqa: A002
+    state: StateOption = Path(targets.STATE),
 ) -> None:
     """List the images that were built: pinned references, sizes, and what is in them."""
     from dynamos.deploy.images import references
 
-    _show(references.read(folder), folder, registry, format)
+    place = folder or state / FOLDER
+    _show(references.read(place), place, registry, format)
 
 
 @images.command("push")
 def push(
     registry: Annotated[str, typer.Argument(help="Host and path, such as registry.example.org/dynamos.")],
     names: NamesArgument = None,
-    folder: FolderOption = FOLDER,
+    folder: FolderOption = None,
     ca: Annotated[Path | None, typer.Option("--ca", help="The authority of the registry's certificate (PEM).")] = None,
     plain_http: Annotated[
         bool, typer.Option("--plain-http", help="Speak without TLS; only to a registry on this machine.")
     ] = False,
     format: FormatOption = Format.TABLE,  # noqa: A002
+    state: StateOption = Path(targets.STATE),
 ) -> None:
     """Push images that were built to a registry, with their bills of materials; only what is not there yet.
 
@@ -77,7 +89,7 @@ def push(
     host, _ = registries.split(registry)
     login = logins.find(registry)
     with registries.Registry(host, login, plain=plain_http, authorities=str(ca or "")) as client:
-        done = pushes.push(folder, registry, client, names or (), said=note)
+        done = pushes.push(folder or state / FOLDER, registry, client, names or (), said=note)
     if format is Format.JSON:
         print_json([asdict(each) for each in done])
         return
