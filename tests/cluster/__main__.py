@@ -21,7 +21,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cluster.clusters import REPOSITORY, Cluster
+from cluster.clusters import Cluster
+from cluster.layouts import REPOSITORY
 from cluster.specs import profile_of
 from dynamos.kit.errors import DynamosError, NotFound
 

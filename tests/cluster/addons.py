@@ -27,9 +27,14 @@ _COREFILE = f"""
 """
 
 
-def addons(nodes: int) -> list[Object]:
-    """Give the objects, in the order in which they are made."""
-    return [*_api_server(), *_storage(), *_policies(), *_dns(min(2, nodes))]
+def addons() -> list[Object]:
+    """Give what the cluster's own parts may do, and the class of volumes, in the order in which they are made."""
+    return [*_api_server(), *_storage(), *_policies()]
+
+
+def names(nodes: int) -> list[Object]:
+    """Give what answers for names: two pods where there are two nodes."""
+    return _dns(min(2, nodes))
 
 
 def bound(name: str, rules: list[Object], subject: Object) -> list[Object]:

@@ -1,13 +1,12 @@
 """The network between a cluster's sites: a world of the testbed with its routers and links, whose nodes are elsewhere.
 
-`python -m cluster.fabrics FOLDER SPEC` makes it, inside the cluster's pid namespace, so that it ends with the cluster.
+`main` makes it, in a process inside the cluster's pid namespace, so that it ends with the cluster.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 
 from cluster.specs import ClusterSpec, Machine
@@ -69,7 +68,3 @@ _SETTINGS = """
 echo 1 > /proc/sys/net/ipv4/ip_forward
 for each in all default; do echo 0 > /proc/sys/net/ipv4/conf/$each/rp_filter; done
 """
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -6,20 +6,27 @@ from cluster import configs
 from cluster.authorities import Authority, key_pair
 from cluster.commands import server_names
 from cluster.policies.agents import USER as POLICY_AGENT
+from cluster.readiness import USER as ADMIN
 from cluster.specs import ClusterSpec, Machine
 from cluster.volumes import USER as PROVISIONER
 
 Files = dict[str, bytes]
-ADMIN = "admin"
+ADMIN_FILES = ("ca.crt", "admin.crt", "admin.key", "kubeconfig", "inside.kubeconfig")
 
 
-def files_of(spec: ClusterSpec, port: int) -> tuple[dict[str, Files], bytes]:
-    """Give the files of each machine by name, and the kubeconfig of who reaches the API server at `port` from here."""
+def files_of(spec: ClusterSpec, port: int) -> tuple[dict[str, Files], Files]:
+    """Give the files of each machine by name, and those of the administrator, who reaches the API server at `port` of
+    this machine, or from inside at its own address."""
     authority, front = Authority("cluster"), Authority("front")
     told = {spec.control.name: _control(spec, authority, front)}
     told |= {node.name: _node(spec, node, authority) for node in spec.nodes}
     admin = authority.issue(ADMIN, ["system:masters"])
-    return told, configs.kubeconfig(f"https://127.0.0.1:{port}", authority.certificate, ADMIN, admin)
+    here, inside = (
+        configs.kubeconfig(server, authority.certificate, ADMIN, admin)
+        for server in (f"https://127.0.0.1:{port}", spec.api)
+    )
+    own = (authority.certificate, admin.certificate, admin.key, here, inside)
+    return told, dict(zip(ADMIN_FILES, own, strict=True))
 
 
 def _control(spec: ClusterSpec, authority: Authority, front: Authority) -> Files:

@@ -13,7 +13,6 @@ import os
 import select
 import signal
 import socket
-import sys
 import traceback
 from contextlib import suppress
 from typing import Any, NoReturn
@@ -27,9 +26,9 @@ from dynamos.testbed.inits import Init
 _QUIETER = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
 
 
-def main() -> None:
-    """Keep the cluster that the word on the command line describes."""
-    spec: dict[str, Any] = json.loads(sys.argv[1])
+def main(text: str) -> None:
+    """Keep the cluster that a text describes."""
+    spec: dict[str, Any] = json.loads(text)
     os.umask(0o022)
     owner = os.pidfd_open(spec["owner"]) if spec["owner"] else -1
     # The machine's namespaces stay ours: they are left by a process that has nothing else to do.
@@ -75,7 +74,3 @@ def _be_init(spec: dict[str, Any]) -> NoReturn:
         traceback.print_exc()
     finally:
         os._exit(1)
-
-
-if __name__ == "__main__":
-    main()

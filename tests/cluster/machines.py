@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import stat
-import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,9 +39,9 @@ SETTINGS: Mapping[str, str] = {
 stay as they are."""
 
 
-def main() -> NoReturn:
-    """Bear the machine that the word on the command line describes, and end with it."""
-    spec: dict[str, Any] = json.loads(sys.argv[1])
+def main(text: str) -> NoReturn:
+    """Bear the machine that a text describes, and end with it."""
+    spec: dict[str, Any] = json.loads(text)
     groups.join(spec["group"], spec["below"])
     namespaces.leave(spec["name"])
     pid = namespaces.fork_as_first()
@@ -132,7 +131,3 @@ def _devices(dev: Path) -> None:
     linux.mount("mqueue", f"{dev}/mqueue", "mqueue", _QUIETER)
     for name, target in _LINKS.items():
         (dev / name).symlink_to(target)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,86 +1,77 @@
-"""Asks a cluster through its API: makes objects, and waits until things are ready."""
+"""Asks a cluster through its API as its administrator: makes objects, and waits until things are ready."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from cluster.waiting import until
+from cluster.watches import Api
 
+USER = "admin"
 _WITHIN = 60.0
+Thing = dict[str, Any]
 
 
-@lru_cache(maxsize=8)
-def client(kubeconfig: Path, stamp: float = 0.0) -> Any:
-    """Give a client with every right."""
-    from lightkube import Client, KubeConfig  # noqa: PLC0415  it takes long to import
+class Asked:
+    """A cluster that begins. Every wait ends early where `over` tells that it will not come up."""
 
-    return Client(config=KubeConfig.from_file(kubeconfig), timeout=10.0, trust_env=False)
+    def __init__(self, folder: Path, server: str, over: Callable[[], bool] = lambda: False) -> None:
+        self._api = Api(folder, USER, server)
+        self._over = over
 
+    def api_ready(self) -> None:
+        """Wait until the API server is ready and has made the namespaces of its own. Raises TimedOut."""
+        self._until("the API server is ready", lambda: self._get("/api/v1/namespaces/kube-system"))
 
-def _client(kubeconfig: Path) -> Any:
-    return client(kubeconfig, kubeconfig.stat().st_mtime)
+    def make(self, objects: Sequence[Thing]) -> None:
+        """Make objects; those that are there stay as they are. Raises TimedOut with what the server said."""
+        for each in objects:
+            self._until(f"{each['kind']} {each['metadata']['name']} is made", lambda each=each: self._made(each))
 
+    def nodes_ready(self, names: Sequence[str]) -> None:
+        """Wait until nodes are Ready. Raises TimedOut."""
 
-def api_ready(kubeconfig: Path) -> None:
-    """Wait until the API server answers and has made the namespaces of its own. Raises TimedOut."""
-    from lightkube.resources.core_v1 import Namespace  # noqa: PLC0415
+        def ready() -> bool:
+            nodes = (self._get("/api/v1/nodes") or {"items": []})["items"]
+            return set(names) <= {node["metadata"]["name"] for node in nodes if _condition(node, "Ready")}
 
-    asked = _client(kubeconfig)
-    until("the API server is ready", lambda: _try(lambda: asked.get(Namespace, "kube-system")), within=_WITHIN)
+        self._until(f"nodes {', '.join(names)} are Ready", ready)
 
+    def deployed(self, namespace: str, name: str) -> None:
+        """Wait until a deployment has all of its pods, and they serve. Raises TimedOut."""
 
-def make(kubeconfig: Path, objects: Sequence[dict[str, Any]]) -> None:
-    """Make objects; those that are there stay as they are."""
-    from lightkube import ApiError, codecs  # noqa: PLC0415
+        def serves() -> bool:
+            found = self._get(f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}")
+            return bool(found) and found.get("status", {}).get("readyReplicas", 0) >= found["spec"]["replicas"]
 
-    asked = _client(kubeconfig)
+        self._until(f"the deployment {name} serves", serves)
 
-    def made(each: dict[str, Any]) -> bool:
-        try:
-            asked.create(codecs.from_dict(each))
-        except ApiError as error:
-            return error.status.code == 409
-        return True
+    def _made(self, thing: Thing) -> bool:
+        status, told = self._api.ask("POST", collection(thing), thing)
+        if status in (HTTPStatus.CREATED, HTTPStatus.CONFLICT):
+            return True
+        raise ConnectionError(f"{status}: {told.get('message')}")
 
-    for each in objects:
-        what = f"{each['kind']} {each['metadata']['name']} is made"
-        until(what, lambda each=each: _try(lambda: made(each)), within=_WITHIN)
+    def _get(self, path: str) -> Thing | None:
+        status, told = self._api.ask("GET", path)
+        return told if status == HTTPStatus.OK else None
 
-
-def nodes_ready(kubeconfig: Path, names: Sequence[str], *, within: float = _WITHIN) -> None:
-    """Wait until nodes are Ready. Raises TimedOut."""
-    from lightkube.resources.core_v1 import Node  # noqa: PLC0415
-
-    asked = _client(kubeconfig)
-
-    def ready() -> bool:
-        conditions = {node.metadata.name: node.status.conditions or [] for node in asked.list(Node)}
-        found = {
-            name for name, all_ in conditions.items() if any(c.type == "Ready" and c.status == "True" for c in all_)
-        }
-        return found >= set(names)
-
-    until(f"nodes {', '.join(names)} are Ready", lambda: _try(ready), within=within)
+    def _until(self, what: str, probe: Callable[[], Any]) -> None:
+        until(what, probe, within=_WITHIN, over=self._over)
 
 
-def deployed(kubeconfig: Path, namespace: str, name: str) -> None:
-    """Wait until a deployment has a pod that serves. Raises TimedOut."""
-    from lightkube.resources.apps_v1 import Deployment  # noqa: PLC0415
+def collection(thing: Thing) -> str:
+    """Give the path at which objects of a thing's kind are made."""
+    version, kind = thing["apiVersion"], thing["kind"].lower()
+    plural = f"{kind}es" if kind.endswith("s") else f"{kind}s"
+    space = thing["metadata"].get("namespace")
+    place = f"namespaces/{space}/" if space else ""
+    return f"/{'apis' if '/' in version else 'api'}/{version}/{place}{plural}"
 
-    asked = _client(kubeconfig)
-    probe = lambda: (asked.get(Deployment, name, namespace=namespace).status.readyReplicas or 0) > 0  # noqa: E731
-    until(f"deployment {name} serves", lambda: _try(probe), within=_WITHIN)
 
-
-def _try(work: Any) -> Any:
-    """Give what work gives, None where the API server does not answer or refuses."""
-    import httpx2 as httpx  # noqa: PLC0415  what this client is made of
-    from lightkube import ApiError  # noqa: PLC0415
-
-    try:
-        return work()
-    except (ApiError, httpx.HTTPError):
-        return None
+def _condition(thing: Thing, name: str) -> bool:
+    conditions = thing.get("status", {}).get("conditions") or ()
+    return any(each["type"] == name and each["status"] == "True" for each in conditions)

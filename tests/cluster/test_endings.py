@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from cluster import groups
-from cluster.clusters import REPOSITORY, Cluster
+from cluster.beginnings import Beginning
+from cluster.clusters import Cluster
+from cluster.layouts import REPOSITORY
 from cluster.specs import profile_of
 from dynamos.kit.errors import Conflict, Unavailable
 from dynamos.testbed.boxes import Box
@@ -24,6 +26,7 @@ _UP = """
 import os, sys, time
 sys.path[:0] = {paths!r}
 from pathlib import Path
+from cluster.beginnings import Beginning
 from cluster.clusters import Cluster
 from cluster.specs import profile_of
 Cluster.up(Path({folder!r}), profile_of(nodes=1), owner=os.getpid())
@@ -39,12 +42,12 @@ def boxes(cluster: Cluster) -> list[Box]:
 
 
 def leaves_nothing(cluster: Cluster, before: dict[str, str], end: Callable[[], object]) -> None:
-    told = cluster._told
+    life = cluster.life
     with Held(*boxes(cluster)) as held:
         assert len(held.inhabitants()) > 10, "a cluster is many processes"
         end()
         eventually("every process is gone", lambda: not held.inhabitants())
-    eventually("every group is gone", lambda: not groups.left(told["group"], told["below"]))
+    eventually("every group is gone", lambda: not groups.left(life.group, life.below))
     assert machine_state() == before
     assert Cluster.find(cluster.folder) is None
 
@@ -84,14 +87,14 @@ def test_it_ends_with_its_owner(tmp_path: Path) -> None:
 def test_groups_that_a_killed_keeper_left_go_with_the_next_one(tmp_path: Path) -> None:
     needs_cluster()
     cluster = Cluster.up(tmp_path, profile_of(nodes=1), owner=os.getpid())
-    told = dict(cluster._told)
+    life = cluster.life
     with Held(*boxes(cluster)) as held:
-        os.kill(told["keeper"], signal.SIGKILL)
+        os.kill(life.keeper, signal.SIGKILL)
         eventually("every process is gone", lambda: not held.inhabitants())
-    assert groups.left(told["group"], told["below"])
+    assert groups.left(life.group, life.below)
     following = Cluster.up(tmp_path, profile_of(nodes=1), owner=os.getpid())
     following.down()
-    assert not groups.left(told["group"], told["below"])
+    assert not groups.left(life.group, life.below)
 
 
 def test_what_fails_on_the_way_up_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +104,7 @@ def test_what_fails_on_the_way_up_leaves_nothing(tmp_path: Path, monkeypatch: py
     def fail(*_: object) -> None:
         raise Unavailable("no control plane today")
 
-    monkeypatch.setattr(Cluster, "_begin_control", fail)
+    monkeypatch.setattr(Beginning, "_control", fail)
     with pytest.raises(Unavailable, match="no control plane today"):
         Cluster.up(tmp_path, profile_of(nodes=1), owner=os.getpid())
     assert machine_state() == before

@@ -81,9 +81,8 @@ def _checked(answer: tuple[int, Any], *expected: int) -> None:
         raise ConnectionError(f"{status}: {told}")
 
 
-def main() -> None:
-    """Provide volumes for ever, with the certificate in the folder and at the server that the words say."""
-    folder, server = sys.argv[1:]
+def main(folder: str, server: str) -> None:
+    """Provide volumes for ever, with the certificate in a folder, at the API's server."""
     api = Api(Path(folder), USER, server)
     told: queue.Queue[tuple[str, Thing]] = queue.Queue()
 
@@ -101,7 +100,3 @@ def main() -> None:
             sys.stderr.write(f"{kind} {thing['metadata']['name']}: {error}\n")
             sys.stderr.flush()
             threading.Timer(0.5, told.put, [(kind, thing)]).start()
-
-
-if __name__ == "__main__":
-    main()

@@ -129,15 +129,10 @@ def _key(thing: Mapping[str, Any]) -> tuple[str, str]:
     return thing["metadata"].get("namespace", ""), thing["metadata"]["name"]
 
 
-def main() -> None:
-    """Be the agent of the node, with the certificate in the folder and at the server that the words say."""
-    node, folder, server = sys.argv[1:]
+def main(node: str, folder: str, server: str) -> None:
+    """Be the agent of a node, with the certificate in a folder, at the API's server."""
     agent, api = Agent(node), Api(Path(folder), USER, server)
     for kind, path in PATHS.items():
         threading.Thread(target=api.follow, args=(kind, path, agent.tell), daemon=True).start()
     threading.Thread(target=serve, args=(agent,), daemon=True).start()
     agent.work()
-
-
-if __name__ == "__main__":
-    main()
