@@ -131,8 +131,9 @@ class ApiConfig(UnitConfig):
 
     `descriptor` is a socket that listens already, which the API is handed, or -1; `door` is the name of a door (see
     `dynamos.kit.doors`) that hands it one, or empty; `gateway` is the address at which the parties' agents reach the
-    gateway, where that is not `host`, and `gateway_port` its port, 0 for a free one. `patience` is for how many seconds
-    a request waits for an orchestrator that is away.
+    gateway, where that is not `host`, and `gateway_port` its port, 0 for a free one; `peer_port` is that of the door
+    for other APIs, at the same address. `patience` is for how many seconds a request waits for an orchestrator that is
+    away.
     """
 
     jwks: Path
@@ -140,6 +141,7 @@ class ApiConfig(UnitConfig):
     door: str = ""
     gateway: str = ""
     gateway_port: int = 0
+    peer_port: int = 0
     patience: float = 30.0
 
     parties: tuple[Name, ...]

@@ -26,13 +26,15 @@ class Submit(Value):
     """`orchestrator.submit`, API -> orchestrator: run this. Answer: Submitted.
 
     `voucher` is the API's signed word on who asks for this, which every agent checks again; `gateway` is where the
-    API takes the results' streams. `replaces` is a job that its agreement ended, and that this one runs again.
+    API takes the results' streams, and `api` its name among several. `replaces` is a job that its agreement ended, and
+    that this one runs again.
     """
 
     job: str
     request: Request
     voucher: str = ""
     gateway: str
+    api: str = ""
     replaces: str | None = None
     trace: dict[str, str] = Field(default_factory=dict)
 

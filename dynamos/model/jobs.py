@@ -120,7 +120,8 @@ class Job(Value):
     """The record of one job in the knowledge base.
 
     `replaces` is the job that this one runs again, in the way that is permitted now; `orchestrator` is the life of the
-    orchestrator that sees the job to its end, `instances` are the agents that run its parts, by party.
+    orchestrator that sees the job to its end, `instances` are the agents that run its parts, by party, `api` is the API
+    that keeps its results.
     """
 
     id: str
@@ -137,5 +138,6 @@ class Job(Value):
     replaces: str | None = None
     orchestrator: str | None = None
     instances: dict[Name, str] = Field(default_factory=dict)
+    api: str | None = None
     parts: dict[Name, PartReport] = Field(default_factory=dict)
     timings: dict[str, float] = Field(default_factory=dict)

@@ -161,6 +161,7 @@ class FakeOrchestrator:
             plan=plan(message.job, decision, script.through),
             submitted=datetime.now(UTC),
             trace=message.trace.get("traceparent", ""),
+            api=message.api or None,
             timings={"decide_ms": 0.5},
         )
         self.jobs[job.id] = job

@@ -67,7 +67,7 @@ class Replica:
     def stop(self) -> int:
         """Have it end as an upgrade does, and give its exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(BOUND)
+        return self.process.wait(DRAIN + BOUND)
 
     def kill(self) -> None:
         """End it at once."""
@@ -98,12 +98,16 @@ def replicas(it: System, folder: Path) -> Iterator[Any]:
 
 @dataclass
 class Load:
-    """Requests at a rate, each over a connection of its own; `answers` are status and body of each."""
+    """Requests at a rate, each over a connection of its own; `answers` are status, body and seconds of each.
+
+    At most `at_once` are under way: a machine that is busy with other things is asked less often, not buried.
+    """
 
     addresses: list[str]
     headers: dict[str, str]
     bodies: list[dict[str, Any]]
     rate: float = 5.0
+    at_once: int = 8
     answers: list[tuple[int, dict[str, Any], float]] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -122,10 +126,13 @@ class Load:
     def _run(self) -> None:
         number, due = 0, time.monotonic()
         while not self._stop.wait(max(0.0, due - time.monotonic())):
+            due += 1 / self.rate
+            if sum(thread.is_alive() for thread in self._threads) >= self.at_once:
+                continue
             thread = threading.Thread(target=self._ask, args=(number,), daemon=True)
             thread.start()
             self._threads.append(thread)
-            number, due = number + 1, due + 1 / self.rate
+            number += 1
 
     @contextmanager
     def running(self) -> Iterator[None]:

@@ -13,6 +13,7 @@ from dynamos.kit.errors import DynamosError, Mistake, Mistakes
 from dynamos.middleware.api import problems
 from dynamos.middleware.api.desks import Desk
 from dynamos.middleware.api.edge import Edge
+from dynamos.middleware.api.peers import Elsewhere, elsewhere
 from dynamos.middleware.api.routes import (
     adaptation,
     approval,
@@ -50,6 +51,7 @@ def application(desk: Desk) -> FastAPI:
     for part in (approval, jobs, providers, knowledge, rehearsals, adaptation, decisions):
         app.include_router(part.router)
     app.add_exception_handler(DynamosError, _known)
+    app.add_exception_handler(Elsewhere, elsewhere)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _parameters)
     app.add_middleware(

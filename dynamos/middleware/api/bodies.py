@@ -35,7 +35,8 @@ async def read(request: Request) -> Any:
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media and not _MEDIA.fullmatch(media):
         raise UnknownMedia(f"the body is {media!r}", hint="send JSON, with content-type application/json")
-    return parse(await _bytes(request))
+    request.state.body = await _bytes(request)  # another API may have to be asked the same
+    return parse(request.state.body)
 
 
 async def _bytes(request: Request) -> bytes:

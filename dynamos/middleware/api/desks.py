@@ -20,10 +20,12 @@ from dynamos.middleware.api.events import Events
 from dynamos.middleware.api.gateway import Gateway
 from dynamos.middleware.api.metrics import Metrics
 from dynamos.middleware.api.orchestrators import Orchestrator
+from dynamos.middleware.api.peers import Peers
 from dynamos.middleware.api.results import Results
 from dynamos.middleware.api.spools import Store
 from dynamos.middleware.api.submissions import Submissions
 from dynamos.middleware.configs import ApiConfig
+from dynamos.middleware.instances import fresh
 from dynamos.middleware.messages import Presence
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ class Desk:
     events: Events
     presences: Presences[Presence]
     tracer: telemetry.Tracer
+    peers: Peers
     metrics: Metrics = field(default_factory=Metrics)
     leaving: bool = False
 
@@ -77,7 +80,8 @@ async def open_desk(
         address = await stack.enter_async_context(listen(Gateway(kept, config.orchestrator, clock)))
         orchestrator = Orchestrator(kb.bus, patience=config.patience)
         events = Events()
-        submissions = Submissions(config.settings, orchestrator, kept, events, gateway=address)
+        instance = fresh()
+        submissions = Submissions(config.settings, orchestrator, kept, events, gateway=address, name=instance)
         tracer = telemetry.setup(config.name, kb, collector=config.settings.telemetry)
         stack.push_async_callback(tracer.close)
         stack.push_async_callback(submissions.close)
@@ -85,9 +89,11 @@ async def open_desk(
         heard = await kb.bus.listen("job.*", submissions.hear)
         stack.push_async_callback(heard.close)
         kb.on_reconnect(submissions.look_again)
+        peers = Peers(config.credentials, instance, presences.online)
+        stack.push_async_callback(peers.close)
         sweeping = asyncio.create_task(_sweep(kept), name="sweep of results")
         stack.callback(sweeping.cancel)
-        yield Desk(config, kb, callers_of(config), orchestrator, kept, submissions, events, presences, tracer)
+        yield Desk(config, kb, callers_of(config), orchestrator, kept, submissions, events, presences, tracer, peers)
 
 
 async def _sweep(results: Results) -> None:

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -18,16 +19,22 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+import dynamos
 from dynamos.exchange.receivers import Receiver
 from dynamos.kit import doors
+from dynamos.kit.clocks import SystemClock
 from dynamos.kit.errors import Unavailable
 from dynamos.knowledge import jetstream
-from dynamos.knowledge.bases import KnowledgeBase
+from dynamos.knowledge.bases import PRESENCE, KnowledgeBase
+from dynamos.knowledge.presence import announce
 from dynamos.middleware.api import handovers
 from dynamos.middleware.api.app import application
 from dynamos.middleware.api.desks import Desk, open_desk
 from dynamos.middleware.api.gateway import Gateway
+from dynamos.middleware.api.peers import is_peer, server_context
 from dynamos.middleware.configs import ApiConfig
+from dynamos.middleware.instances import key_of
+from dynamos.middleware.messages import Presence
 
 log = logging.getLogger(__name__)
 LEAVE_SECONDS = 5
@@ -77,7 +84,10 @@ async def run(
         kb = await (connect or _connect)(config)
         stack.push_async_callback(kb.close)
         desk = await stack.enter_async_context(open_desk(config, kb, listen=listen or _listen(config)))
-        server = _Server(_uvicorn(application(desk), leave=max(LEAVE_SECONDS, int(config.drain))))
+        app = application(desk)
+        address = await stack.enter_async_context(_door_for_peers(config, app))
+        await stack.enter_async_context(announce(kb.store(PRESENCE), *_presence(config, desk, address)))
+        server = _Server(_uvicorn(app, leave=max(LEAVE_SECONDS, int(config.drain))))
         task = asyncio.create_task(server.serve(sockets=[listener]), name="http")
         stack.push_async_callback(_leave, desk, server, task)
         await _started(server, task)
@@ -159,6 +169,30 @@ class _Protocol(H11Protocol):
             self.transport.close()
 
 
+class _ForPeers(_Protocol):
+    """The same for other APIs, and for nobody else."""
+
+    marketplace = ""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if not is_peer(transport.get_extra_info("peercert"), self.marketplace):
+            log.warning("api.no-peer peer=%s", transport.get_extra_info("peername"))
+            transport.abort()
+
+
+class _Config(uvicorn.Config):
+    """A configuration whose connections have this TLS, if any."""
+
+    def __init__(self, app: FastAPI, *, sealed: ssl.SSLContext | None, **settings: Any) -> None:
+        super().__init__(app, **settings)
+        self._sealed = sealed
+
+    def load(self) -> None:
+        super().load()
+        self.ssl = self._sealed
+
+
 class _Server(uvicorn.Server):
     """Leaves signals to whoever runs it."""
 
@@ -167,11 +201,42 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _uvicorn(app: FastAPI, *, leave: int) -> uvicorn.Config:
-    return uvicorn.Config(
+@contextlib.asynccontextmanager
+async def _door_for_peers(config: ApiConfig, app: FastAPI) -> AsyncIterator[str]:
+    """Answer other APIs during the block, at the address that is given."""
+    with doors.listening(config.gateway or config.host, config.peer_port, backlog=BACKLOG) as listener:
+        protocol = type("ForPeers", (_ForPeers,), {"marketplace": config.marketplace})
+        sealed = server_context(config.credentials)
+        server = _Server(_uvicorn(app, leave=LEAVE_SECONDS, sealed=sealed, http=protocol))
+        task = asyncio.create_task(server.serve(sockets=[listener]), name="https for peers")
+        try:
+            await _started(server, task)
+            yield _address(listener).replace("http:", "https:")
+        finally:
+            server.should_exit = True
+            await asyncio.wait((task,), timeout=LEAVE_SECONDS + 2)
+            task.cancel()
+            await asyncio.wait((task,))
+
+
+def _presence(config: ApiConfig, desk: Desk, address: str) -> tuple[str, Presence]:
+    """Give what we say of ourselves, and the key that we say it under."""
+    now, instance = SystemClock().now().isoformat(), desk.peers.instance
+    said = Presence(
+        party=config.name, instance=instance, address=address, active_since=now, config_updated=now,
+        version=dynamos.__version__,
+    )  # fmt: skip
+    return key_of(config.name, instance), said
+
+
+def _uvicorn(
+    app: FastAPI, *, leave: int, sealed: ssl.SSLContext | None = None, http: type[asyncio.Protocol] = _Protocol
+) -> uvicorn.Config:
+    return _Config(
         app,
+        sealed=sealed,
         loop="asyncio",
-        http=_Protocol,
+        http=http,
         ws="none",
         lifespan="off",
         log_config=None,

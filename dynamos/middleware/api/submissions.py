@@ -7,7 +7,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from opentelemetry import trace
@@ -60,13 +60,23 @@ def _slug(user: str) -> str:
     return _NO_WORD.sub("-", user.partition("@")[0].lower())[:_SLUG_LENGTH].strip("-") or "job"
 
 
+Look = Callable[[str | None], None]
+"""Raises Elsewhere where another API, by its name, keeps a job's results."""
+
+
+def _nobody(_: str | None) -> None:
+    return
+
+
 class Submissions:
     """Submits, waits, cancels. `gateway` is where parties bring results."""
 
     def __init__(
-        self, settings: Settings, orchestrator: Orchestrator, results: Results, events: Events, *, gateway: str
-    ) -> None:
+        self, settings: Settings, orchestrator: Orchestrator, results: Results, events: Events, *, gateway: str,
+        name: str = "",
+    ) -> None:  # fmt: skip
         self.gateway = gateway
+        self._name = name
         self._settings = settings
         self._orchestrator = orchestrator
         self._results = results
@@ -75,7 +85,7 @@ class Submissions:
         self._loop = asyncio.get_running_loop()
         results.faulty = self._faulty
 
-    async def submit(self, ask: Ask, caller: Caller, *, key: str = "") -> Delivery:
+    async def submit(self, ask: Ask, caller: Caller, *, key: str = "", look: Look = _nobody) -> Delivery:
         """Have the request run, and give its delivery once it runs.
 
         The same id, or the same key, with the same request gives the job that there is (of a key, the one that has
@@ -85,11 +95,12 @@ class Submissions:
         attempt = 1
         while key and self._results.find(id_of_key(ask.request.user.user_name, key, attempt + 1)) is not None:
             attempt += 1
-        return await self._submit(ask, caller, key=key, attempt=attempt)
+        return await self._submit(ask, caller, key=key, attempt=attempt, look=look)
 
     async def _submit(
-        self, ask: Ask, caller: Caller, *, key: str = "", attempt: int = 1, replaces: str | None = None
-    ) -> Delivery:
+        self, ask: Ask, caller: Caller, *, key: str = "", attempt: int = 1, replaces: str | None = None,
+        look: Look = _nobody,
+    ) -> Delivery:  # fmt: skip
         request = ask.request
         job = self._id(ask, key, attempt)
         former = self._results.find(job)
@@ -97,13 +108,15 @@ class Submissions:
             return await self._again(former, request)
         delivery = self._results.expect(job, request.user.user_name, request.digest())
         voucher = caller.voucher(vouchers.to_run(job, request))
-        message = Submit(job=job, request=request, voucher=voucher, gateway=self.gateway, replaces=replaces)
+        message = Submit(
+            job=job, request=request, voucher=voucher, gateway=self.gateway, api=self._name, replaces=replaces
+        )
         try:
             record = await self._ask(message)
         except BaseException as error:
             self._unsubmitted(delivery, error)
             if isinstance(error, Conflict) and (ask.job or key):
-                return await self._earlier(job, request)
+                return await self._earlier(job, request, look)
             raise
         delivery.submitted.set_result(record)
         delivery.learn(record)
@@ -140,13 +153,14 @@ class Submissions:
         await asyncio.shield(former.submitted)
         return former
 
-    async def _earlier(self, job: str, request: Request) -> Delivery:
-        """Give a job that an earlier life of this API submitted; its results are gone."""
+    async def _earlier(self, job: str, request: Request, look: Look) -> Delivery:
+        """Give a job that an earlier life of this API submitted; its results are gone. Raises what `look` raises."""
         try:
             record = await self._orchestrator.job(job, request.user.user_name)
         except NotFound:
             raise _taken(job) from None
         _check_same(job, request, record.user, record.request.digest())
+        look(record.api)
         delivery = Delivery(job, record.user, record.request.digest(), time.monotonic())
         delivery.submitted.set_result(record)
         delivery.learn(record)
@@ -158,7 +172,9 @@ class Submissions:
         wanted = request.deadline or self._settings.deadline
         return float(min(wanted, self._settings.max_deadline)) + MARGIN_SECONDS
 
-    async def run(self, ask: Ask, caller: Caller, *, key: str = "", within: float | None = None) -> Delivery:
+    async def run(
+        self, ask: Ask, caller: Caller, *, key: str = "", within: float | None = None, look: Look = _nobody
+    ) -> Delivery:
         """Submit and wait for the end, or for `within` seconds; then the job goes on.
 
         Who goes away while waiting cancels the job, unless they chose its id or key and so can come back. A job that
@@ -169,7 +185,7 @@ class Submissions:
         longest = self.longest(ask.request)
         end = time.monotonic() + (longest if within is None else min(within, longest))
         comes_back = bool(ask.job or key)
-        delivery = await self._submit(ask, caller, key=key)
+        delivery = await self._submit(ask, caller, key=key, look=look)
         for attempt in range(2, TRIES_AGAIN + 2):
             await self._wait(delivery, end, comes_back=comes_back, gives_up=within is None or within >= longest)
             if ask.job or end <= time.monotonic() or not _runs_otherwise(delivery):

@@ -194,6 +194,7 @@ class Orchestrator:
             trace=telemetry.trace_id(),
             replaces=message.replaces,
             orchestrator=self._life,
+            api=message.api or None,
             timings={"decide_ms": (decided - began) * 1e3, "plan_ms": (time.monotonic() - decided) * 1e3},
         )
         await self._book.open(record)

@@ -53,10 +53,11 @@ async def submit(request: Request, wait: Wait = None, format: Format = None, nam
     ask, caller = await asked(request)
     key = request.headers.get("idempotency-key", "")
     seconds = wanted(wait, request.headers.get("prefer", ""), desk.submissions.longest(ask.request))
+    look = partial(desk.peers.look, request)
     if seconds is None:
-        work = desk.submissions.submit(ask, caller, key=key)
+        work = desk.submissions.submit(ask, caller, key=key, look=look)
     else:
-        work = desk.submissions.run(ask, caller, key=key, within=seconds)
+        work = desk.submissions.run(ask, caller, key=key, within=seconds, look=look)
     delivery = await unless_gone(request, work)
     job = delivery.record
     assert job is not None
@@ -117,8 +118,9 @@ async def list_jobs(
     return Response(dumps({"jobs": listed}), headers={"cache-control": "no-store"}, media_type=answers.JSON)
 
 
-async def _job(request: Request, job: str) -> tuple[Desk, Caller, Job, Delivery | None]:
-    """Give a job of the caller's own. Raises NotFound also for somebody else's."""
+async def _job(request: Request, job: str, *, here: bool = False) -> tuple[Desk, Caller, Job, Delivery | None]:
+    """Give a job of the caller's own. Raises NotFound also for somebody else's, and Elsewhere for one whose results
+    another API has, unless what is asked can be answered `here`."""
     desk = desk_of(request)
     caller = await desk.callers.of(request)
     delivery = desk.results.find(job)
@@ -129,6 +131,8 @@ async def _job(request: Request, job: str) -> tuple[Desk, Caller, Job, Delivery 
     found = await desk.orchestrator.job(job, caller.user)
     if delivery is not None:
         delivery.learn(found)
+    elif not here:
+        desk.peers.look(request, found.api)
     return desk, caller, found, delivery
 
 
@@ -179,7 +183,7 @@ async def result(
 @router.get("/jobs/{job}/events", **docs.of(None, {200: docs.EVENTS}))
 async def follow(request: Request, job: str) -> Response:
     """Follow a job: server-sent events, first what is over, then what happens, until the job has ended."""
-    desk, caller, _, _ = await _job(request, job)
+    desk, caller, _, _ = await _job(request, job, here=True)
 
     async def written() -> AsyncIterator[bytes]:
         with desk.events.follow(job) as queue:
@@ -194,7 +198,7 @@ async def follow(request: Request, job: str) -> Response:
 @router.get("/jobs/{job}/trace", **docs.of(None, {200: docs.SPANS}))
 async def trace(request: Request, job: str) -> Response:
     """Give the spans of a job's trace, from every unit, by their start."""
-    desk, _, found, _ = await _job(request, job)
+    desk, _, found, _ = await _job(request, job, here=True)
     await desk.tracer.flush(within=FLUSH_SECONDS)
     identifier = telemetry.trace_of(found.trace)
     spans = await telemetry.spans(desk.kb, identifier) if identifier else []
