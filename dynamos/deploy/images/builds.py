@@ -52,6 +52,7 @@ def build(
     """
     if unknown := [name for name in names if name not in NAMES]:
         raise BadInput(f"there is no image {unknown[0]!r}", hint=f"there are {', '.join(NAMES)}")
+    folder = folder.absolute()  # programs that are started elsewhere are told of it
     lacking: NotFound | JobFailed | None = None
     with stores.building(folder) as room:
         work = _Build(folder, room, registry, sources, checkout or bundles.checkout(), said)

@@ -37,8 +37,9 @@ def courier(folder, text="package main\n\nfunc main() { println(1) }\n"):
 
 @needs_go
 @pytest.mark.slow
-def test_the_same_sources_give_the_same_image_in_another_folder_at_another_time(tmp_path):
-    one = builds.build(tmp_path / "a", ["courier"], checkout=courier(tmp_path / "here"))["courier"]
+def test_the_same_sources_give_the_same_image_in_another_folder_at_another_time(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    one = builds.build(Path("a"), ["courier"], checkout=courier(tmp_path / "here"))["courier"]
     other = courier(tmp_path / "there" / "far")
     os.utime(other / builds.COURIER / "main.go", (1, 1))
     two = builds.build(tmp_path / "b", ["courier"], registry="r.example", checkout=other)["courier"]
