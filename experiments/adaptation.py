@@ -9,7 +9,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 
 from dynamos.experiments import Experiment, Factor, Measure, synthetic
 from dynamos.experiments.amendments import Amendment
@@ -17,14 +16,14 @@ from dynamos.middleware.clients import BASE
 from dynamos.model.networks import Change, Fault
 
 PROVIDER, PLACES = "alpha", ("beta", "gamma")  # the usual third party first
-SERIES, BEFORE, PROBES, TRIES = 16, 4, 3, 3
+ROWS, SERIES, BEFORE, PROBES, TRIES = 100_000, 16, 4, 3, 3
 DEADLINE, INFINITE = "10s", float("inf")
 SLOW = "20mbit"  # of 200 on the profile `city`: what a slow link still lets through
 LOAD, CAPACITY = 10, 4  # requests at once that the struck third party has to do for others; what it takes at once
 HEAVY = "SELECT count(*) AS n FROM rows_30k AS a JOIN rows_30k AS b ON sin(a.amount * b.amount) > 2"
 PLANNERS = {"fixed": {"computeProvider": PLACES[0]}, "weights": {}, "load-threshold": {}, "cost-model": {},
             "bandit": {"seed": 1}}  # fmt: skip
-HERE, SLOWLY = SimpleNamespace(rows=100_000, gap=0.4), SimpleNamespace(rows=100_000, gap=1.5)  # s between requests
+GAP, SLOW_GAP = 0.4, 1.5  # seconds from one request to the next, answered or not; and at a slow link
 MOVING = ("load-threshold", "cost-model")
 LEARNING = ("cost-model", "bandit")
 
@@ -71,8 +70,7 @@ the series, while it still does. Regret is what requestors waited beyond the fas
         "Each third party has one core of this machine for itself, and shares it with whatever else this machine does.",
         "Planners know both third parties from some requests at each, made before the series.",
         "What a pinned request takes varies too: a small regret, also one below zero, is noise.",
-        f"A planner is heard when the next request is planned, {HERE.gap:g} s after the one before at the earliest.",
-        f"At a slow link requests are {SLOWLY.gap:g} s apart, so that one is answered before the next is asked.",
+        f"A planner is heard when the next request is planned: {GAP:g} s after the one before, {SLOW_GAP:g} at a slow link.",
         "A link is slowed down only on a profile with networks, as `city`; no party has a core for itself there.",
     ],
 )  # fmt: skip
@@ -97,22 +95,22 @@ def permit(bed, **_):
 @experiment.trial
 def trial(bed, happens, **_):
     load = os.getloadavg()[0]
-    pace = SLOWLY if happens == "slow link" else HERE
     if bed.profile.driver == "processes":
         for place, party in enumerate(PLACES):
             own_core(bed, party, place)
-    before = [probe(bed, pace, place) for place in reversed(PLACES)]
-    answers = [ask(bed, pace) for _ in range(BEFORE)]
+    before = [probe(bed, place) for place in reversed(PLACES)]
+    answers = [ask(bed) for _ in range(BEFORE)]
     if answers[-1].error:
         raise answers[-1].error
     struck = place_of(answers[-1])
     asked = len(bed.answers)
     with happening(bed, happens, struck) as moment:
-        answers += bed.together(lambda _: insist(bed, pace), SERIES - BEFORE, gap=pace.gap)
+        gap = SLOW_GAP if happens == "slow link" else GAP
+        answers += bed.together(lambda _: insist(bed), SERIES - BEFORE, gap=gap)
         again = len(bed.answers) - asked - (SERIES - BEFORE)
-        after = [probe(bed, pace, place) for place in PLACES]
+        after = [probe(bed, place) for place in PLACES]
     best = BEFORE * min(before) + (SERIES - BEFORE) * min(after)
-    truth = synthetic.plain(bed, [PROVIDER], pace.rows).digest
+    truth = synthetic.plain(bed, [PROVIDER], ROWS).digest
     total = sum(answer.seconds for answer in answers)
     where = [place_of(answer) for answer in answers[BEFORE - 1 :] if answer.ok]
     bed.sample("total", *(answer.seconds for answer in answers))
@@ -131,22 +129,22 @@ def trial(bed, happens, **_):
     }  # fmt: skip
 
 
-def ask(bed, pace, place=""):
-    return bed.ask(synthetic.USER, [PROVIDER], synthetic.query(pace.rows), archetype="dataThroughTtp", compute=place,
+def ask(bed, place=""):
+    return bed.ask(synthetic.USER, [PROVIDER], synthetic.query(ROWS), archetype="dataThroughTtp", compute=place,
                    deadline=DEADLINE)  # fmt: skip
 
 
-def insist(bed, pace):
+def insist(bed):
     """Ask, and ask again some times where there is no answer. The seconds are from the first time on."""
-    answer = first = ask(bed, pace)
+    answer = first = ask(bed)
     for _ in range(TRIES - 1):
-        answer = answer if answer.ok else ask(bed, pace)
+        answer = answer if answer.ok else ask(bed)
     return replace(answer, began=first.began, seconds=answer.began + answer.seconds - first.began)
 
 
-def probe(bed, pace, place):
+def probe(bed, place):
     """Give what a request takes at a third party now; no end where it cannot be had there."""
-    took = [answer.seconds if answer.ok else INFINITE for answer in (ask(bed, pace, place) for _ in range(PROBES))]
+    took = [answer.seconds if answer.ok else INFINITE for answer in (ask(bed, place) for _ in range(PROBES))]
     return statistics.median(took)
 
 
