@@ -70,7 +70,7 @@ the series, while it still does. Regret is what requestors waited beyond the fas
         "Each third party has one core of this machine for itself, and shares it with whatever else this machine does.",
         "Planners know both third parties from some requests at each, made before the series.",
         "What a pinned request takes varies too: a small regret, also one below zero, is noise.",
-        f"A planner is heard when the next request is planned: {GAP:g} s after the one before, {SLOW_GAP:g} at a slow link.",
+        f"A planner is heard when the next request is planned: after {GAP:g} s, or {SLOW_GAP:g} s at a slow link.",
         "A link is slowed down only on a profile with networks, as `city`; no party has a core for itself there.",
     ],
 )  # fmt: skip
