@@ -32,7 +32,7 @@ from dynamos.testbed.wans import Wan
 
 T = TypeVar("T")
 _LOG = "cluster.log"
-_WITHIN = 60.0
+_WITHIN = 120.0
 
 
 def keep(layout: Layout, life: Life, owner: int) -> Life:

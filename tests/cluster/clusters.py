@@ -25,7 +25,7 @@ from dynamos.testbed.endings import Ending
 from dynamos.testbed.locks import locked
 
 T = TypeVar("T")
-_WITHIN, _LONG = 60.0, 300.0
+_WITHIN, _LONG = 120.0, 300.0
 
 
 class Cluster:

@@ -11,7 +11,7 @@ from cluster.waiting import until
 from cluster.watches import Api
 
 USER = "admin"
-_WITHIN = 60.0
+_WITHIN = 120.0
 Thing = dict[str, Any]
 
 

@@ -111,7 +111,7 @@ class Pods:
     def apply(self, *objects: dict[str, Any]) -> None:
         self.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
 
-    def run(self, *pods: dict[str, Any], within: int = 60) -> dict[str, str]:
+    def run(self, *pods: dict[str, Any], within: int = 120) -> dict[str, str]:
         """Make pods, wait until they are ready, and give their addresses by name."""
         self.apply(*pods)
         names = [pod["metadata"]["name"] for pod in pods]
@@ -138,7 +138,7 @@ def policy(name: str, selector: dict[str, Any], **spec: Any) -> dict[str, Any]:
     }
 
 
-def eventually(what: str, condition: Callable[[], object], *, within: float = 20.0) -> None:
+def eventually(what: str, condition: Callable[[], object], *, within: float = 60.0) -> None:
     """Wait until a condition holds. Fails the test after `within` seconds."""
     end = time.monotonic() + within
     while not condition():
