@@ -133,7 +133,7 @@ def _api(state: Path, testbed: str, address: str, user: str) -> Api:
     if address or user or os.environ.get("DYNAMOS_TOKEN"):
         return targets.api(state, testbed, address, user)
     folder = targets.folder_of(state, testbed)
-    return Api(targets.status_of(folder).api, token=token_for(folder, OPERATOR, operates=True))
+    return Api(targets.address_of(folder), token=token_for(folder, OPERATOR, operates=True))
 
 
 def _row(decision: Decision) -> list[str]:

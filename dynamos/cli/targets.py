@@ -61,11 +61,12 @@ def folders(state: Path) -> list[StateFolder]:
     if not state.is_dir():
         return []
     found = (StateFolder(path) for path in sorted(state.iterdir()))
-    return [folder for folder in found if folder.lock.exists() or folder.status.exists()]
+    return [folder for folder in found if any(path.exists() for path in (folder.lock, folder.status, folder.reach))]
 
 
 def status_of(folder: StateFolder) -> TestbedStatus:
     """Give the status of a testbed that is up. Raises Unavailable where it is not."""
+    refuse_cluster(folder)
     status = folder.read_status()
     if status is None or not folder.is_held():
         name = status.profile if status else "PROFILE"
@@ -89,10 +90,46 @@ def api(state: Path, testbed: str, address: str, user: str) -> Api:
     if address:
         return Api(address, token=_token(user, None))
     folder = folder_of(state, testbed)
+    return Api(address_of(folder), token=_token(user, folder))
+
+
+def address_of(folder: StateFolder) -> str:
+    """Give the address of a testbed's API. One on a cluster is reached by a port that is forwarded until we end.
+
+    Raises Unavailable where it is not up, or not to be reached.
+    """
+    if folder.reach.exists() and not folder.is_held():
+        return _forwarded(folder)
     status = status_of(folder)
     if not status.api:
         raise Unavailable(f"the API of {status.testbed!r} is not ready", hint="dynamos status")
-    return Api(status.api, token=_token(user, folder))
+    return status.api
+
+
+def refuse_cluster(folder: StateFolder) -> None:
+    """Raise BadInput for a testbed that is on a cluster, and nothing of this machine."""
+    if folder.reach.exists() and not folder.is_held():
+        name = folder.root.name
+        hint = f"dynamos stack outputs {name}; kubectl get pods --all-namespaces -l dynamos.dev/testbed={name}"
+        raise BadInput(f"the testbed {name!r} is on a cluster, and its units are not of this machine", hint=hint)
+
+
+def _forwarded(folder: StateFolder) -> str:
+    import atexit
+
+    try:
+        from dynamos.deploy.kubernetes.reaching import Forward, Reach
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] not in ("lightkube", "httpx2"):
+            raise
+        hint = "pip install 'dynamos[kubernetes]'"
+        raise Unavailable("the client of Kubernetes is not installed", hint=hint) from None
+    reach = Reach.read(folder)
+    if reach.address:
+        return reach.address
+    forward = Forward.open(reach)
+    atexit.register(forward.close)
+    return forward.address
 
 
 def user_of(user: str) -> str:

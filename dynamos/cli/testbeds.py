@@ -138,6 +138,8 @@ def down(
     from dynamos.deploy.testbeds import take_down
 
     found = targets.folders(state) if everything else [targets.folder_of(state, testbed)]
+    if not everything:
+        targets.refuse_cluster(found[0])
     for folder in found:
         name = folder.root.name
         with Progress(f"{name} stops"):
@@ -240,6 +242,7 @@ def logs(
     from dynamos.kit.words import suggest
 
     folder = targets.folder_of(state, testbed)
+    targets.refuse_cluster(folder)
     paths = {"supervisor": folder.log}
     paths |= {path.parent.name: path for path in sorted((folder.root / "units").glob("*/log.jsonl"))}
     if unit not in paths:

@@ -96,6 +96,11 @@ class StateFolder:
         return self.root / "issuer"
 
     @property
+    def reach(self) -> Path:
+        """Where it is written how the API is reached of a testbed that is on a cluster."""
+        return self.root / "cluster.json"
+
+    @property
     def world(self) -> Path:
         """Where the testbed's world has its files, if it has one."""
         return self.root / WORLD

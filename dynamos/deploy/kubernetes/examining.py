@@ -13,6 +13,7 @@ from dynamos.deploy.kubernetes.clusters import Lightkube
 from dynamos.deploy.kubernetes.facts import Cluster
 from dynamos.deploy.kubernetes.plans import Plan
 from dynamos.deploy.kubernetes.preparing import prepare
+from dynamos.deploy.kubernetes.reaching import Reach
 from dynamos.deploy.states import StateFolder
 from dynamos.kit.errors import DynamosError, Mistakes
 from dynamos.model.clusters import endpoint
@@ -32,7 +33,9 @@ def examined(profile: Profile, state: Path, *, cluster: Cluster | None = None, i
     facts = asked.look(checks.questions(profile, marketplace))
     if mistakes := checks.check(profile, marketplace, found, facts):
         raise Mistakes(mistakes, subject=f"the cluster for {profile.name}")
-    return _plan(profile, state, found, facts.api_servers)
+    plan = _plan(profile, state, found, facts.api_servers)
+    Reach.of(profile).note(StateFolder(state / profile.name))
+    return plan
 
 
 def drafted(profile: Profile, state: Path, *, cluster: Cluster | None = None, images: Images | None = None) -> Plan:

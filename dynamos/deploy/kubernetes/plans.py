@@ -27,8 +27,6 @@ DATA = Path("/data")
 CONFIG = "config.json"
 DRAIN = 30.0
 """Seconds that a unit may take after SIGTERM to finish what it has begun."""
-COURIER_PORT = 7450
-"""Where the pod of a job's part takes its agent's connection."""
 
 
 class References(Protocol):

@@ -11,12 +11,14 @@ from ipaddress import ip_address
 from typing import Any
 
 from dynamos.deploy.kubernetes.labels import DNS, NAMESPACE, ROLE, SYSTEM, labels, made
-from dynamos.deploy.kubernetes.plans import COURIER_PORT, Manifest, Plan
+from dynamos.deploy.kubernetes.plans import Manifest, Plan
+from dynamos.jobs.pods.settings import PORT as COURIER_PORT
 from dynamos.testbed.wanted import PORTS
 
 ROUTES = 6222
 """Where the servers of the bus take each other."""
-DNS_PORT = 53
+DNS_PORTS = (53, 5353)
+"""Policies see the port of the name server's pod; the second is that of OpenShift."""
 _ALL: dict[str, Any] = {}
 
 
@@ -72,7 +74,7 @@ def _dns(plan: Plan, where: str, roles: list[str], party: str = "") -> Manifest:
     if roles == [ROLE]:
         selected = {"matchExpressions": [{"key": ROLE, "operator": "Exists"}]}
     servers = {"namespaceSelector": {"matchLabels": {NAMESPACE: SYSTEM}}, "podSelector": {"matchLabels": DNS}}
-    ports = [{"protocol": protocol, "port": DNS_PORT} for protocol in ("UDP", "TCP")]
+    ports = [{"protocol": protocol, "port": port} for protocol in ("UDP", "TCP") for port in DNS_PORTS]
     spec = {"podSelector": selected, "policyTypes": ["Egress"], "egress": [{"to": [servers], "ports": ports}]}
     return _made(plan, where, "names", party, spec)
 

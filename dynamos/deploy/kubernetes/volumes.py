@@ -16,6 +16,7 @@ from dynamos.deploy.kubernetes.labels import labels, made
 from dynamos.deploy.kubernetes.plans import DATA, Manifest, Plan, short
 from dynamos.deploy.kubernetes.pods import Seat, Share, container, mount, template
 from dynamos.kit.errors import Mistake
+from dynamos.model.profiles import Profile
 
 SMALL = 1_000_000
 """Bytes that fit into one ConfigMap."""
@@ -45,13 +46,27 @@ def data_volume(plan: Plan, party: str) -> DataVolume | None:
     files = plan.data.get(party)
     if not files:
         return None
-    name = f"data-{short({path: base64.b64encode(text).decode() for path, text in files.items()})}"
+    name = name_of(files)
     if fits(files):
         return DataVolume({"configMap": {"name": name}}, (_map(plan, party, name, files),))
     chunks = _chunks(pack(files))
     maps = [_map(plan, party, f"{name}-{number}", {f"{number:04}": chunk}) for number, chunk in enumerate(chunks)]
     filled = (_claim(plan, party, name, sum(map(len, files.values()))), _fill(plan, party, name, len(chunks)))
     return DataVolume({"persistentVolumeClaim": {"claimName": name, "readOnly": True}}, tuple(maps), filled)
+
+
+def name_of(files: Mapping[str, bytes]) -> str:
+    """Give the name of what holds these files: other files, another name."""
+    return f"data-{short({path: base64.b64encode(text).decode() for path, text in files.items()})}"
+
+
+def held(profile: Profile, party: str, files: Mapping[str, bytes]) -> tuple[str, str]:
+    """Give the names of the claim and of the ConfigMap with a party's data, of which one is empty, or both."""
+    if claim := profile.cluster.claims.get(party):
+        return claim, ""
+    if not files:
+        return "", ""
+    return ("", name_of(files)) if fits(files) else (name_of(files), "")
 
 
 def too_large(plan: Plan) -> list[Mistake]:

@@ -54,6 +54,8 @@ class PartArgs:
     group: Group
     after: Sequence[pulumi.Resource] = ()
     within: pulumi.Resource | None = None
+    needs: Sequence[pulumi.Resource] = ()
+    """What only those objects come after that are neither keys nor data."""
 
 
 class _Part(ComponentResource):
@@ -65,7 +67,7 @@ class _Part(ComponentResource):
         super().__init__(f"{_TYPE}{kind}", name, {}, opts)
         options = after(*args.after, parent=self, deleted_with=args.within)
         private = resources(args.group.private, options)
-        following = after(*args.after, *private, parent=self, deleted_with=args.within)
+        following = after(*args.after, *args.needs, *private, parent=self, deleted_with=args.within)
         self.made = [*private, *resources(args.group.public, following)]
         self.register_outputs({"objects": len(self.made)})
 
@@ -172,10 +174,12 @@ class Marketplace(ComponentResource):
         self.leaves = [Leaf(f"{name}/{each.name}", ours(each, *self.bus.made), inside) for each in found.leaves]
         hubs = [*self.bus.made, *(made for leaf in self.leaves for made in leaf.made)]
         self.orchestrator = Orchestrator(f"{name}/orchestrator", ours(found.orchestrator, *self.bus.made), inside)
-        self.data = {each.party: self._data(each, inside) for each in found.data}
-        self.agents = {each.party: self._agent(each, hubs, inside) for each in found.agents}
         whole = Group("api", (*found.gateway.public, *found.api.public), found.api.private)
         self.gateway = Gateway(f"{name}/api", ours(whole, *self.bus.made), inside)
+        # The engine writes all that it knows after every step: data come late, so that few steps carry them.
+        late = [*hubs, *self.orchestrator.made, *self.gateway.made]
+        self.data = {each.party: self._data(each, late, inside) for each in found.data}
+        self.agents = {each.party: self._agent(each, hubs, inside) for each in found.agents}
         self.api = gateways.address(args.plan)
         self.register_outputs({"api": self.api})
 
@@ -195,11 +199,12 @@ class Marketplace(ComponentResource):
             "context": context_of(cluster),
         }
 
-    def _data(self, group: Group, options: ResourceOptions) -> DataVolume:
+    def _data(self, group: Group, late: Sequence[pulumi.Resource], options: ResourceOptions) -> DataVolume:
         party = self.parties[group.party]
-        return DataVolume(f"{self._name}/{group.party}", PartArgs(group, party.ready, party.space), options)
+        args = PartArgs(group, [*party.ready, *late], party.space)
+        return DataVolume(f"{self._name}/{group.party}", args, options)
 
     def _agent(self, group: Group, hubs: Sequence[pulumi.Resource], options: ResourceOptions) -> Agent:
         party, data = self.parties[group.party], self.data.get(group.party)
-        needed = [*party.ready, *self.control.made, *hubs, *(data.made if data else ())]
-        return Agent(f"{self._name}/{group.party}", PartArgs(group, needed, party.space), options)
+        args = PartArgs(group, [*party.ready, *self.control.made], party.space, [*hubs, *(data.made if data else ())])
+        return Agent(f"{self._name}/{group.party}", args, options)

@@ -8,6 +8,7 @@ from importlib import import_module
 
 import pulumi
 from pulumi import CustomTimeouts, ResourceOptions
+from pulumi_kubernetes.apiextensions import CustomResource
 
 from dynamos.deploy.kubernetes.labels import key_of
 from dynamos.deploy.kubernetes.plans import Manifest
@@ -31,15 +32,19 @@ _UPPER = re.compile(r"(?<!^)(?=[A-Z])")
 def resource(manifest: Manifest, opts: ResourceOptions) -> pulumi.CustomResource:
     """Give the resource of a manifest, under the object's own name."""
     kind, namespace, name = key_of(manifest)
-    made: Callable[..., pulumi.CustomResource] = getattr(
-        import_module(f"pulumi_kubernetes.{_CLASSES[manifest['apiVersion']]}"), kind
-    )
-    members = {_member(key): value for key, value in manifest.items() if key not in ("apiVersion", "kind")}
-    if (hidden := _HIDDEN.get(kind)) and (held := members.get(_member(hidden))):
-        members[_member(hidden)] = pulumi.Output.secret(held)
+    members = {key: value for key, value in manifest.items() if key not in ("apiVersion", "kind")}
+    if kind == "Job":  # one that has failed is made anew: it cannot be tried again
+        members["metadata"] = {**members["metadata"], "annotations": {"pulumi.com/replaceUnready": "true"}}
+    if (hidden := _HIDDEN.get(kind)) and (held := members.get(hidden)):
+        members[hidden] = pulumi.Output.secret(held)
     within = f"{READY_SECONDS}s"
     bounds = ResourceOptions(custom_timeouts=CustomTimeouts(create=within, update=within, delete=within))
-    return made(f"{namespace}/{name}" if namespace else name, opts=ResourceOptions.merge(opts, bounds), **members)
+    unique, options = f"{namespace}/{name}" if namespace else name, ResourceOptions.merge(opts, bounds)
+    module = _CLASSES.get(manifest["apiVersion"])
+    if module is None:  # of an extension of the cluster, such as its network
+        return CustomResource(unique, manifest["apiVersion"], kind, opts=options, **members)
+    made: Callable[..., pulumi.CustomResource] = getattr(import_module(f"pulumi_kubernetes.{module}"), kind)
+    return made(unique, opts=options, **{_member(key): value for key, value in members.items()})
 
 
 def resources(manifests: Iterable[Manifest], opts: ResourceOptions) -> list[pulumi.CustomResource]:

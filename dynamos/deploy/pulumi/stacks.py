@@ -118,6 +118,7 @@ class Stack:
     def _clear(self, name: str) -> None:
         """End a world that no engine knows of: the one that made it was killed before it could note it."""
         folder = StateFolder(self._state / name)
+        folder.reach.unlink(missing_ok=True)
         if not folder.is_held() and (world := World.find(folder.world)):
             world.kill()
 

@@ -79,7 +79,7 @@ def test_rights_that_lack_are_told_by_kind_and_not_by_namespace():
 
 def test_everything_that_agents_are_given_is_asked_for_as_nobody_gives_what_he_has_not():
     asked = questions(profile(), MARKET).rights
-    for verb in ("create", "get", "list", "watch", "delete", "patch"):
+    for verb in ("create", "list", "watch", "patch", "delete"):
         assert Right(verb, "", "pods", SOUTH) in asked
     assert Right("create", "", "namespaces") in asked
     assert not [right for right in asked if right.namespace not in ("", CONTROL, NORTH, SOUTH)]

@@ -31,7 +31,7 @@ AGENT, JOB, OTHER, FOREIGN = pod(NORTH, "agent"), pod(NORTH, "job"), pod(SOUTH, 
 SERVER, METADATA = End(address="192.0.2.7"), End(address="169.254.169.254")
 NAMES = End("kube-system", {"k8s-app": "kube-dns"})
 OPEN = {
-    ("agent", "bus", 4222), ("agent", "api", 8815), ("agent", "job", 7450), ("agent", "names", 53),
+    ("agent", "bus", 4222), ("agent", "api", 8815), ("agent", "job", 7070), ("agent", "names", 53),
     ("agent", "server", 6443),
     ("other", "bus", 4222), ("other", "api", 8815), ("other", "names", 53), ("other", "server", 6443),
     ("orchestrator", "bus", 4222), ("orchestrator", "names", 53), ("api", "bus", 4222), ("api", "names", 53),
@@ -39,7 +39,7 @@ OPEN = {
 }  # fmt: skip
 ENDS = {"bus": BUS, "api": API, "orchestrator": ORCHESTRATOR, "agent": AGENT, "job": JOB, "other": OTHER,
         "foreign": FOREIGN, "server": SERVER, "metadata": METADATA, "names": NAMES}  # fmt: skip
-PORTS = (53, 80, 443, 4222, 6222, 6443, 7422, 7450, 8080, 8099, 8222, 8815)
+PORTS = (53, 80, 443, 4222, 6222, 6443, 7422, 7070, 8080, 8099, 8222, 8815)
 
 
 def matches(selector: dict[str, Any], labels: dict[str, str]) -> bool:

@@ -56,6 +56,9 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def Diff(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC\'s name
         paths = changed(plain(request.old_inputs), plain(request.news))
         replaces = [path for path in paths if path in _FIXED or self._cannot_change(request, path)]
+        if self._is_unready(plain(request.news)):
+            replaces.append("status")
+            paths.append("status")
         told = provider_pb2.DiffResponse
         return told(
             changes=told.DIFF_SOME if paths else told.DIFF_NONE,
@@ -63,6 +66,16 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             replaces=sorted({path.partition(".")[0] for path in replaces}),
             deleteBeforeReplace=bool(replaces),
         )
+
+    def _is_unready(self, wanted: dict[str, Any]) -> bool:
+        """Tell of a job that asks to be made anew where it has failed."""
+        if wanted["metadata"].get("annotations", {}).get("pulumi.com/replaceUnready") != "true":
+            return False
+        try:
+            conditions = self.api.get(wanted).get("status", {}).get("conditions", ())
+        except Gone:
+            return False
+        return any(each["type"] == "Failed" and each["status"] == "True" for each in conditions)
 
     def _cannot_change(self, request: Any, path: str) -> bool:
         kind = plain(request.news)["kind"]
