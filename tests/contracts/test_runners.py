@@ -11,10 +11,12 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from cluster.images import BUSYBOX
 
 from dynamos.jobs.inline import InlineRunner
 from dynamos.jobs.pods.manifests import COURIER
@@ -26,6 +28,8 @@ from dynamos.jobs.specs import Settings
 from dynamos.kit.errors import Cancelled, NotFound
 from dynamos.model.services import Limits
 from support import runners as on
+from support.cluster_pods import PodsInCluster, pods_in_cluster  # noqa: F401  a fixture
+from support.clusters import cluster  # noqa: F401  a fixture
 from support.machine import count_by_kind, gone, leftovers
 from support.pods import LocalPods, courier_program, local_runner
 
@@ -39,24 +43,31 @@ KUBERNETES = pytest.param("kubernetes", marks=[pytest.mark.cluster, pytest.mark.
 class Bench:
     """A runner and the event loop that it lives in, over all cases of a module."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, party: PodsInCluster | None = None) -> None:
         self.kind = kind
+        self._cluster = party
         self._loop = asyncio.Runner()
+        # A cluster's pods are reached by a thread that is in its network, and by those that it starts.
+        self._thread = ThreadPoolExecutor(1, initializer=party.enter) if party else None
         self.runner: Runner = self.run(self._make())
 
     async def _make(self) -> Runner:
         if self.kind == "inline":
             return InlineRunner(PROGRAMS)
-        if self.kind in PODS:
+        if self._cluster is not None:
+            return await self._cluster.runner()
+        if self.kind == "pods":
             return await local_runner()
         make = SandboxRunner if self.kind == "sandbox" else ProcessRunner
         return make.launch(on.PARTY, required=True, programs=PROGRAMS)
 
     def run(self, work: Awaitable[T]) -> T:
         async def bounded() -> T:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(180 if self._cluster else 30):
                 return await work
 
+        if self._thread is not None:
+            return self._thread.submit(lambda: self._loop.run(bounded())).result()
         return self._loop.run(bounded())
 
     def finish(self, *arguments: Any) -> Any:
@@ -65,6 +76,28 @@ class Bench:
     def needs_processes(self) -> None:
         if self.kind == "inline":
             pytest.skip("a thread cannot be ended from outside, and shares the fate of its process")
+
+    @property
+    def patience(self) -> float:
+        """For how many seconds a dozen parts at once may run: pods are started by a kubelet, a few at a time."""
+        return 150.0 if self._cluster else 20.0
+
+    def volume(self, folder: Path) -> Path:
+        """Give a folder for a party's data that the runner can show to services."""
+        return self._cluster.volume if self._cluster else folder
+
+    def shell(self, script: str) -> tuple[str, ...]:
+        """Give the command that runs a script."""
+        return (
+            ("/bin/busybox", "sh", "-c", script.replace("cat", "busybox cat"))
+            if self._cluster
+            else ("sh", "-c", script)
+        )
+
+    @property
+    def shell_image(self) -> str:
+        """The image that has a shell, where programs come in images."""
+        return BUSYBOX if self._cluster else ""
 
     def needs_this_machine(self) -> None:
         if self.kind == "kubernetes":
@@ -86,7 +119,9 @@ class Bench:
 
     def lose(self) -> None:
         """Have what runs the services end, as a defect or a kernel without memory does."""
-        if isinstance(self.runner, KubernetesRunner):
+        if self._cluster is not None:
+            self._cluster.lose()
+        elif isinstance(self.runner, KubernetesRunner):
             pods = self.runner._pods
             assert isinstance(pods, LocalPods)
             pods.kill(pods.made[-1], COURIER)
@@ -95,16 +130,20 @@ class Bench:
 
     def close(self) -> None:
         self.run(self.runner.close())
+        if self._thread is not None:
+            self._thread.submit(self._loop.close).result()
+            self._thread.shutdown()
         self._loop.close()
 
 
-@pytest.fixture(scope="module", params=["inline", "process", SANDBOX, "pods"])
+@pytest.fixture(scope="module", params=["inline", "process", SANDBOX, "pods", KUBERNETES])
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     if request.param == "sandbox" and (missing := sandbox_missing()):
         pytest.skip(missing)
     if request.param == "pods":
         courier_program()
-    found = Bench(request.param)
+    party = request.getfixturevalue("pods_in_cluster") if request.param == "kubernetes" else None
+    found = Bench(request.param, party)
     yield found
     found.close()
 
@@ -172,6 +211,7 @@ def test_a_service_is_told_what_the_contract_says(bench: Bench) -> None:
 
 
 def test_only_steps_with_data_see_data(bench: Bench, tmp_path: Path) -> None:
+    tmp_path = bench.volume(tmp_path)
     (tmp_path / "persons.csv").write_text("a,b\n")
     tmp_path.chmod(0o700)
     work = on.assignment(on.chain("lists-data"), data={"lists-data": tmp_path})
@@ -285,7 +325,8 @@ def test_a_slow_reader_holds_the_writer_up(bench: Bench) -> None:
 
 def test_a_command_gets_the_same_contract(bench: Bench) -> None:
     script = 'cat <&${DYNAMOS_INPUTS##*=} >&${DYNAMOS_OUTPUTS##*=}; echo "copied" >&2'
-    work = on.assignment(on.chain("numbers", "copy", "total"), commands={"copy": ("sh", "-c", script)})
+    command, images = bench.shell(script), {"copy": bench.shell_image}
+    work = on.assignment(on.chain("numbers", "copy", "total"), commands={"copy": command}, images=images)
     outcome, results = bench.finish(work)
     assert outcome.error is None
     assert on.rows(results["total-out"]) == [45]
@@ -364,7 +405,8 @@ def test_what_is_printed_is_kept_at_its_end_and_blocks_nobody(bench: Bench) -> N
 
 def test_many_parts_at_once(bench: Bench) -> None:
     async def all_of_them() -> list[list[int]]:
-        works = [on.assignment(on.chain("numbers", "total"), numbers={"rows": n}) for n in range(12)]
+        piece = on.chain("numbers", "total")
+        works = [on.assignment(piece, deadline=bench.patience, numbers={"rows": n}) for n in range(12)]
         done = await asyncio.gather(*(on.finish(bench.runner, work) for work in works))
         return [on.rows(results["total-out"]) for _, results in done]
 

@@ -1,140 +1,108 @@
-"""Pods of a tests' cluster that stand for those of a marketplace, and their networks as hosts to knock from."""
+"""Runners of pods in a real cluster: a namespace as a party has one, with the walls that deploy puts around it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import secrets
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from cluster.clusters import Cluster
-from cluster.images import _archive
 
-from dynamos.kit.errors import NotFound, TimedOut
-from dynamos.testbed.boxes import Box
-from dynamos.testbed.hosts import Completed
+from dynamos.jobs import linux
+from dynamos.jobs.pods.lightkubes import LightkubePods
+from dynamos.jobs.pods.runner import KubernetesRunner
+from dynamos.jobs.pods.settings import PORT, Home, PodsConfig
+from support import pod_images
+from support.clusters import Pods, policy, shell_pod
 
-SHELL = "dynamos.local/hostile:1"
-"""An image with a shell and whatever one needs to look around: what a hostile service may bring along."""
-BUSYBOX = Path("/usr/bin/busybox")
-_READY_SECONDS = 60
-
-
-@dataclass(frozen=True)
-class PodNetwork:
-    """The network of a pod, in which programs of its node run: just what the pod itself would meet."""
-
-    box: Box
-    pod: str
-    network: str
-    address: str
-
-    @property
-    def name(self) -> str:
-        return self.pod
-
-    @property
-    def site(self) -> str:
-        return self.box.site
-
-    def run(
-        self, argv: Sequence[str], *, stdin: bytes | None = None, check: bool = True, within: float = 30.0
-    ) -> Completed:
-        return self.box.run(self._entered(argv), stdin=stdin, check=check, within=within)
-
-    def start(self, name: str, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> int:
-        return self.box.start(name, self._entered(argv), env=env)
-
-    def stop(self, name: str) -> None:
-        self.box.stop(name)
-
-    def put(self, path: str, content: bytes, *, mode: int = 0o644) -> None:
-        self.box.put(path, content, mode=mode)
-
-    def get(self, path: str) -> bytes:
-        return self.box.get(path)
-
-    def _entered(self, argv: Sequence[str]) -> list[str]:
-        return ["nsenter", f"--net={self.network}", "--", *argv]
+RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
+CLAIM = "data"
+NODES = "198.18.0.0/15"
 
 
-def load_shell(cluster: Cluster) -> None:
-    """Have the image with a shell on every node."""
-    kept = cluster.programs / "images"
-    cluster.load(_archive(kept, SHELL, BUSYBOX, "/bin/busybox", []))
+class PodsInCluster(Pods):
+    """The namespace of a party for one module of tests. `volume` is where this machine has what pods have as data."""
+
+    def __init__(self, cluster: Cluster, folder: Path) -> None:
+        super().__init__(cluster, f"jobs-{secrets.token_hex(4)}")
+        self.cluster = cluster
+        references, archives = pod_images.archives_in(folder)
+        for archive in archives:
+            cluster.load(archive)
+        self.images = references
+        self.volume = folder / "volume"
+        self.volume.mkdir()
+        cluster.kubectl("create", "namespace", self.namespace)
+        # Our agent is a program in a node's network here, and no pod: couriers are open to nodes.
+        agent = {"from": [{"ipBlock": {"cidr": NODES}}], "ports": [{"port": PORT, "protocol": "TCP"}]}
+        walls = policy("job", {"dynamos.dev/role": "job"}, policyTypes=["Ingress", "Egress"], ingress=[agent])
+        self.apply(_claim(), walls)
+
+    def fill(self, text: str) -> None:
+        """Put one file on the volume."""
+        room = {"name": CLAIM, "persistentVolumeClaim": {"claimName": CLAIM}}
+        script = f"printf %b {json.dumps(text)} > /data/persons.csv; chmod 644 /data/persons.csv; sleep 3600"
+        mounts = [{"name": CLAIM, "mountPath": "/data"}]
+        self.run(shell_pod("fill", script, mounts=mounts, volumes=[room]))
+        self.kubectl("wait", "--for=jsonpath={.status.phase}=Running", "pod/fill")
+        self.shell("fill", "until test -e /data/persons.csv; do busybox sleep 0.1; done")
+        self.kubectl("delete", "pod", "fill")
+        self.cluster.kubectl("label", "namespace", self.namespace, RESTRICTED)
+
+    def enter(self) -> None:
+        """Put this thread, and those that it starts, into the network of a node."""
+        with self.cluster.box(self.cluster.spec.nodes[0].name).namespace() as network:
+            linux.setns(network, linux.NEW_NET)
+
+    def config(self, **changed: Any) -> PodsConfig:
+        """Give what a runner here is told."""
+        told = {
+            "namespace": self.namespace, "testbed": "tests", "image": self.images["dynamos"], "warm": 0,
+            "courier": self.images["courier"], "kubeconfig": str(self.cluster.folder / "inside.kubeconfig"),
+            "claim": CLAIM, "programs": "support.runners",
+        }  # fmt: skip
+        return PodsConfig.model_validate({**told, **changed})
+
+    def client(self, home: Home | None = None, **changed: Any) -> LightkubePods:
+        """Give a client for this namespace."""
+        return LightkubePods(self.config(**changed), home or self.home())
+
+    def home(self) -> Home:
+        """Give an agent of its own."""
+        return Home("UVA", pod=f"agent-{secrets.token_hex(4)}")
+
+    async def runner(self, **changed: Any) -> KubernetesRunner:
+        """Open a runner of its own agent."""
+        home, config = self.home(), self.config(**changed)
+        return await KubernetesRunner.open(config, home, LightkubePods(config, home), data=self.volume)
+
+    def pods(self, *words: str) -> list[dict[str, Any]]:
+        """Give the pods of jobs that there are."""
+        told = json.loads(self.kubectl("get", "pods", "-l", "dynamos.dev/role=job", "-o", "json", *words))
+        return list(told["items"])
+
+    def lose(self) -> None:
+        """Delete every pod that runs a job, without a grace. For threads that are in the cluster's network."""
+        argv = [str(self.cluster.programs / "kubectl"), f"--kubeconfig={self.cluster.folder / 'inside.kubeconfig'}"]
+        argv += ["--namespace", self.namespace, "delete", "pods", "-l", "dynamos.dev/pool in (cold,taken)"]
+        subprocess.run([*argv, "--grace-period=0", "--force"], check=True, capture_output=True, timeout=60)
 
 
-def pod(name: str, namespace: str, labels: Mapping[str, str], **members: Any) -> dict[str, Any]:
-    """Give a pod that waits, as restricted as those of jobs."""
-    security = {
-        "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
-    }  # fmt: skip
-    container = {
-        "name": "main",
-        "image": SHELL,
-        "imagePullPolicy": "Never",
-        "command": ["/bin/busybox", "sleep", "86400"],
-        "resources": {"limits": {"memory": "64Mi", "cpu": "1"}, "requests": {"memory": "1Mi", "cpu": "1m"}},
-        "securityContext": security,
-    }
-    spec = {
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": 0,
-        "securityContext": {
-            "runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "containers": [container],
-        **members,
-    }  # fmt: skip
-    metadata = {"name": name, "namespace": namespace, "labels": dict(labels)}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+def _claim() -> dict[str, Any]:
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "16Mi"}}}
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": CLAIM}, "spec": spec}
 
 
-def apply(cluster: Cluster, objects: Iterable[Mapping[str, Any]]) -> None:
-    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
-    cluster.kubectl("apply", "-f", "-", stdin=text)
-
-
-def until_ready(cluster: Cluster, namespaces: Iterable[str]) -> None:
-    for namespace in namespaces:
-        cluster.kubectl(
-            "wait", "--for=condition=Ready", "pod", "--all", "-n", namespace, f"--timeout={_READY_SECONDS}s"
-        )
-
-
-def networks(cluster: Cluster, namespaces: Iterable[str]) -> dict[tuple[str, str], PodNetwork]:
-    """Give the network of every pod of these namespaces, by namespace and name."""
-    found: dict[tuple[str, str], PodNetwork] = {}
-    known: dict[str, dict[str, str]] = {}
-    for namespace in namespaces:
-        for each in json.loads(cluster.kubectl("get", "pods", "-n", namespace, "-o", "json"))["items"]:
-            status, name = each["status"], each["metadata"]["name"]
-            node = each["spec"].get("nodeName", "")
-            if not status.get("podIP") or status.get("phase") != "Running":
-                continue
-            box = cluster.box(node)
-            if status["podIP"] not in known.get(node, {}):
-                known[node] = _addresses(box)
-            if status["podIP"] not in known[node]:
-                raise NotFound(f"no network of {node} has {status['podIP']}", where=name)
-            found[namespace, name] = PodNetwork(box, name, known[node][status["podIP"]], status["podIP"])
-    return found
-
-
-def shell(cluster: Cluster, namespace: str, name: str, script: str, *, container: str = "main") -> str:
-    """Run a script inside a pod, as whoever has a shell there, and give what it prints."""
-    told = cluster.kubectl("exec", "-n", namespace, name, "-c", container, "--", "/bin/busybox", "sh", "-c", script)
-    if told is None:
-        raise TimedOut("the shell said nothing", where=name)
-    return told
-
-
-_LOOK = 'for n in /run/netns/*; do nsenter --net=$n ip -4 -o addr show scope global | sed "s|^|$n |"; done'
-
-
-def _addresses(box: Box) -> dict[str, str]:
-    """Give the file of each network on a node, by the address that is in it."""
-    lines = (line.split() for line in box.run(["sh", "-c", _LOOK]).text.splitlines())
-    return {words[4].partition("/")[0]: words[0] for words in lines if len(words) > 4}
+@pytest.fixture(scope="module")
+def pods_in_cluster(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodsInCluster]:
+    """A party's namespace in the cluster, with our images on its nodes and a file on its volume."""
+    found = PodsInCluster(cluster, tmp_path_factory.mktemp("images"))
+    try:
+        found.fill("a,b\n")
+        yield found
+    finally:
+        cluster.kubectl("delete", "namespace", found.namespace, "--wait=false")

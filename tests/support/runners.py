@@ -277,16 +277,18 @@ def assignment(
     limits: Limits | None = None,
     deadline: float = 20.0,
     commands: Mapping[str, tuple[str, ...]] | None = None,
+    images: Mapping[str, str] | None = None,
     data: Mapping[str, Path] | None = None,
     **per_step: Mapping[str, Any],
 ) -> Assignment:
     """Assign a part. Options are given by step id, '-' written as '_'."""
     services = {
         s.service: Service(
-            name=s.service, label="dataProvider", limits=limits or Limits(), command=(commands or {}).get(s.service, ())
+            name=s.service, label="dataProvider", limits=limits or Limits(),
+            command=(commands or {}).get(s.service, ()), image=(images or {}).get(s.service, ""),
         )
         for s in piece.steps
-    }
+    }  # fmt: skip
     return Assignment(
         part=piece,
         services=services,

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from contextlib import suppress
 
 from dynamos.jobs.pods import seen
@@ -19,7 +20,8 @@ _AGAIN_SECONDS = (0.2, 5.0)
 
 
 class Lookout:
-    """Watches the pods of one agent, through every fault of the cluster."""
+    """Watches the pods of one agent, through every fault of the cluster. `strange` is told the name of each pod that is
+    seen, and may know it or not."""
 
     def __init__(self, pods: Pods, party: str, *, scheduling: float) -> None:
         self._pods = pods
@@ -27,6 +29,7 @@ class Lookout:
         self._scheduling = scheduling
         self._seen: dict[str, PodSeen] = {}
         self._waiting: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self.strange: Callable[[str], object] = lambda _: None
         self._task = asyncio.create_task(self._watch())
 
     def last(self, name: str) -> PodSeen:
@@ -97,6 +100,8 @@ class Lookout:
 
     def _told(self, pod: PodSeen) -> None:
         self._seen[pod.name] = pod
+        if not pod.gone and not pod.leaving:
+            self.strange(pod.name)
         for event in self._waiting.get(pod.name, ()):
             event.set()
         if pod.gone and pod.name not in self._waiting:

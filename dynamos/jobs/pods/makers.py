@@ -7,6 +7,7 @@ import logging
 import secrets
 import ssl
 import time
+from collections import deque
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ T = TypeVar("T")
 
 _AGAIN_SECONDS = (0.5, 5.0)
 _LAST_SECONDS = 10.0
+_REMEMBERED = 1000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +48,10 @@ class Maker:
         self.home = home
         self.pods = pods
         self.lookout = lookout
+        self._names: set[str] = set()
+        self._before: deque[str] = deque(maxlen=_REMEMBERED)
         self._ending: set[asyncio.Task[None]] = set()
+        lookout.strange = self._clear_away
 
     async def make(self, shape: Shape, *, pool: str, seconds: float, services: Sequence[str] = ()) -> Made:
         """Make a pod, which the cluster ends after `seconds`. Its containers get ready for `services`, or for any."""
@@ -55,6 +60,7 @@ class Maker:
         secret = manifests.secret(name, fresh, self.home, self.config)
         pod = manifests.pod(name, shape, self.home, self.config, pool=pool, seconds=seconds, services=services)
         born = time.monotonic()
+        self._names.add(name)
         try:
             await self.pods.create(secret, pod)
         except BaseException:  # also where we are told to stop: it may have been made
@@ -85,6 +91,13 @@ class Maker:
                 task.cancel()
             await asyncio.gather(trouble, working, return_exceptions=True)
 
+    def _clear_away(self, name: str) -> None:
+        """End a pod that an earlier life of this agent has left: nobody has its credentials any more."""
+        if name not in self._names and name not in self._before:
+            self._names.add(name)
+            logger.warning("pod.left-behind", extra={"pod": name})
+            self.end(name)
+
     def end(self, name: str) -> None:
         """See that a pod goes, however long the cluster is away."""
         task = asyncio.create_task(self._end(name))
@@ -102,6 +115,8 @@ class Maker:
                 pause = min(2 * pause, longest)
             else:
                 self.lookout.forget(name)
+                self._names.discard(name)
+                self._before.append(name)  # what was told of it may come late
                 return
 
     async def close(self) -> None:
