@@ -53,7 +53,7 @@ def overlaid(
     mtu = largest_mtu(chosen, cluster.spec.mtu)
     network = Network("sites", 7, SUBNET, mtu)
     members = [
-        Member(party, each, each.box, cluster.machine(each.box.name).ip, f"10.99.0.{number}")
+        Member(party, each, each.box, _underlay(cluster, each), f"10.99.0.{number}")
         for number, (party, each) in enumerate(joined.items(), 1)
     ]
     networks.bring(network, members, chosen)
@@ -68,8 +68,12 @@ def _hosts(pods: Sequence[Joined] | Iterator[Joined]) -> dict[str, Host]:
     return {each.name: each for each in pods}
 
 
+def _underlay(cluster: Cluster, pod: PodNetwork) -> str:
+    return next(machine.ip for machine in cluster.spec.machines if machine.name == pod.box.name)
+
+
 def _seat(cluster: Cluster, pod: Joined, address: str) -> Seat:
-    return Seat(container=pod.name, node=pod.box.name, underlay=cluster.machine(pod.box.name).ip, address=address)
+    return Seat(container=pod.name, node=pod.box.name, underlay=_underlay(cluster, pod), address=address)
 
 
 def _item(name: DriverName, seats: Sequence[Seat], mtu: int) -> Overlay:
