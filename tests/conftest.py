@@ -1,5 +1,27 @@
-"""Fixtures that tests of several folders share."""
+"""Fixtures that tests of several folders share. What they need is imported by who uses them: most tests do not."""
 
-from support.clusters import cluster, namespace
+from __future__ import annotations
 
-__all__ = ["cluster", "namespace"]
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A Kubernetes cluster of the session's own; see `support.clusters`. Skips, with the reason, where there can be
+    none."""
+    from support.clusters import session_cluster  # noqa: PLC0415
+
+    with session_cluster(lambda: tmp_path_factory.mktemp("cluster")) as made:
+        yield made
+
+
+@pytest.fixture
+def namespace(cluster: Any) -> Iterator[str]:
+    """A namespace of the test's own in the session's cluster."""
+    from support.clusters import fresh_namespace  # noqa: PLC0415
+
+    with fresh_namespace(cluster) as name:
+        yield name

@@ -12,6 +12,7 @@ import secrets
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,9 @@ def needs_cluster() -> None:
         pytest.skip(str(reason))
 
 
-@pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A cluster of two nodes at two sites, with an image that has a shell. It ends with the session, or with us."""
+@contextmanager
+def session_cluster(folder: Callable[[], Path]) -> Iterator[Cluster]:
+    """A cluster of two nodes at two sites, with an image that has a shell. It ends with us, whatever ends us."""
     if shared := os.environ.get(_FOLDER):
         found = Cluster.find(Path(shared))
         assert found, f"{_FOLDER}: there is no cluster in {shared}"
@@ -46,7 +47,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield found
         return
     needs_cluster()
-    made = Cluster.up(tmp_path_factory.mktemp("cluster"), profile_of(SITES, 1, [(*SITES, "0ms")]), owner=os.getpid())
+    made = Cluster.up(folder(), profile_of(SITES, 1, [(*SITES, "0ms")]), owner=os.getpid())
     try:
         _with_shell(made)
         yield made
@@ -54,13 +55,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         made.down()
 
 
-@pytest.fixture
-def namespace(cluster: Cluster) -> Iterator[str]:
+@contextmanager
+def fresh_namespace(cluster: Cluster) -> Iterator[str]:
     """A namespace of the test's own, which is removed after it, with all that is in it. No other test has its name."""
     name = f"test-{secrets.token_hex(4)}"
     cluster.kubectl("create", "namespace", name)
-    yield name
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
+    try:
+        yield name
+    finally:
+        cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 
 def _with_shell(cluster: Cluster) -> None:
