@@ -50,7 +50,9 @@ async def memory() -> AsyncIterator[Ground]:
         await ground.close()
 
 
-@pytest.fixture(params=["memory", pytest.param("cluster", marks=pytest.mark.cluster)])
+@pytest.fixture(
+    params=["memory", pytest.param("cluster", marks=[pytest.mark.cluster, pytest.mark.xdist_group("cluster")])]
+)
 def ground(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     if request.param == "memory":
         return memory
