@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from dynamos.jobs.specs import StepReport
+from dynamos.kit.errors import Refused
 from dynamos.kit.waits import bounded, until
 
 _AGAIN_SECONDS = 0.01
@@ -42,10 +43,13 @@ class Courier:
 
     @classmethod
     async def reach(cls, address: tuple[str, int], context: ssl.SSLContext, *, within: float) -> Courier:
-        """Connect as soon as the courier listens. Raises TimedOut."""
+        """Connect as soon as the courier listens. Raises TimedOut, and Refused where somebody else answers."""
 
         async def attempt() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-            return await asyncio.open_connection(*address, ssl=context, limit=_MOST_LINE)
+            try:
+                return await asyncio.open_connection(*address, ssl=context, limit=_MOST_LINE)
+            except ssl.SSLCertVerificationError:
+                raise Refused("who answers is not the courier of this pod", where=address[0], code="stranger") from None
 
         what = f"the courier of the pod at {address[0]} answers"
         work = until(what, attempt, within=within, every=_AGAIN_SECONDS)

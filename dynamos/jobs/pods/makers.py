@@ -21,6 +21,7 @@ from dynamos.jobs.pods.passes import Pass
 from dynamos.jobs.pods.settings import PORT, Home, PodsConfig
 from dynamos.jobs.pods.shapes import Shape
 from dynamos.kit.errors import DynamosError
+from dynamos.kit.waits import bounded
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -75,7 +76,8 @@ class Maker:
             address = await self.lookout.address(made.name)
             return await Courier.reach((address, PORT), made.context, within=within)
 
-        return await self.unless_trouble(made, connected(), where=where)
+        work = bounded(f"pod {made.name} starts", connected(), within=within)
+        return await self.unless_trouble(made, work, where=where)
 
     async def unless_trouble(self, made: Made, work: Coroutine[Any, Any, T], *, where: str) -> T:
         """Do `work`, unless the cluster tells that the pod will not: then raise why."""
