@@ -64,8 +64,10 @@ def spec_of(profile: Profile) -> ClusterSpec:
     """Give the cluster of a profile's sites, nodes and links, whatever its driver: each node is a machine that runs
     pods, and one more at the control site has the control plane.
 
-    Raises BadInput where sites do not reach each other.
+    Raises BadInput where there are no sites, or sites do not reach each other.
     """
+    if not profile.sites:
+        raise BadInput(f"profile {profile.name!r} has no sites", hint="a cluster of its own needs one: name sites")
     alone = {name: site.model_copy(update={"parties": ()}) for name, site in profile.sites.items()}
     overlay = profile.overlay.model_copy(update={"driver": "none"})  # whose routes lead to what is on the nodes
     laid = wanted.wanted(profile.model_copy(update={"driver": "namespaces", "sites": alone, "overlay": overlay}))

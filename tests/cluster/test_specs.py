@@ -40,6 +40,11 @@ def test_sites_that_do_not_reach_each_other_are_no_cluster() -> None:
         spec_of(profile_of(("a", "b"), 1))
 
 
+def test_a_profile_without_sites_is_no_cluster() -> None:
+    with pytest.raises(BadInput, match="no sites"):
+        spec_of(profile_of().model_copy(update={"sites": {}}))
+
+
 CLAIM = {
     "metadata": {
         "name": "kept", "namespace": "one", "uid": "u1",
