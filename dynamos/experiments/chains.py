@@ -69,7 +69,7 @@ def run(kind: str, chain: Chain, *, times: int = 1, warmups: int = 1) -> list[Ti
 
 async def _run(kind: str, chain: Chain, times: int, warmups: int) -> list[Times]:
     async with _runner(kind) as runner:
-        return [await _once(runner, chain, number) for number in range(warmups + times)][warmups:]
+        return [await once(runner, chain, number) for number in range(warmups + times)][warmups:]
 
 
 @asynccontextmanager
@@ -83,7 +83,7 @@ async def _runner(kind: str) -> AsyncIterator[Runner]:
         await runner.close()
 
 
-async def _once(runner: Runner, chain: Chain, number: int) -> Times:
+async def once(runner: Runner, chain: Chain, number: int) -> Times:
     work = chain.assignment(number)
     reading, writing = os.pipe()
     drained = asyncio.create_task(asyncio.to_thread(_drain, reading))

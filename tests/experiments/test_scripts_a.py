@@ -104,7 +104,7 @@ def test_large_results(furnished: Path):
 @pytest.mark.sandbox
 @pytest.mark.e2e
 def test_job_start(furnished: Path):
-    _, outcomes, said = quickly(furnished, "job_start")
+    _, outcomes, said = quickly(furnished, "job_start", "--set", f"runner=request,{','.join(chains.RUNNERS)}")
     assert set(outcomes.levels("runner")) == {"request", *chains.RUNNERS}
     whole = outcomes.where(runner="request")
     for record in whole:
