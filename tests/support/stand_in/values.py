@@ -49,8 +49,8 @@ def _changed(old: Any, new: Any, path: str) -> Iterator[str]:
 def projected(wanted: Any, there: Any) -> Any:
     """Give what is there of what was wanted: whatever a cluster has added is left out."""
     if isinstance(wanted, dict) and isinstance(there, dict):
-        return {key: projected(value, there[key]) for key, value in wanted.items() if key in there or _nothing(value)
-                } if True else {}  # fmt: skip
+        kept = {key: value for key, value in wanted.items() if key in there or _nothing(value)}
+        return {key: projected(value, there.get(key, value)) for key, value in kept.items()}
     if isinstance(wanted, list) and isinstance(there, list) and len(wanted) == len(there):
         return [projected(one, other) for one, other in zip(wanted, there, strict=True)]
     return wanted if _same(wanted, there) else there
