@@ -12,11 +12,11 @@ import sys
 from collections import Counter
 from collections.abc import Awaitable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
-from cluster.images import BUSYBOX
 
 from dynamos.jobs.inline import InlineRunner
 from dynamos.jobs.pods.manifests import COURIER
@@ -28,10 +28,11 @@ from dynamos.jobs.specs import Settings
 from dynamos.kit.errors import Cancelled, NotFound
 from dynamos.model.services import Limits
 from support import runners as on
-from support.cluster_pods import PodsInCluster, pods_in_cluster  # noqa: F401  a fixture
-from support.clusters import cluster  # noqa: F401  a fixture
 from support.machine import count_by_kind, gone, leftovers
 from support.pods import LocalPods, courier_program, local_runner
+
+if TYPE_CHECKING:
+    from support.cluster_pods import PodsInCluster
 
 T = TypeVar("T")
 PROGRAMS = "support.runners"
@@ -97,7 +98,7 @@ class Bench:
     @property
     def shell_image(self) -> str:
         """The image that has a shell, where programs come in images."""
-        return BUSYBOX if self._cluster else ""
+        return self._cluster.shell_image if self._cluster else ""
 
     def needs_this_machine(self) -> None:
         if self.kind == "kubernetes":
@@ -142,10 +143,18 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
         pytest.skip(missing)
     if request.param == "pods":
         courier_program()
-    party = request.getfixturevalue("pods_in_cluster") if request.param == "kubernetes" else None
-    found = Bench(request.param, party)
-    yield found
-    found.close()
+    with ExitStack() as stack:
+        party = stack.enter_context(_party(request)) if request.param == "kubernetes" else None
+        found = Bench(request.param, party)
+        yield found
+        found.close()
+
+
+def _party(request: pytest.FixtureRequest) -> AbstractContextManager[PodsInCluster]:
+    from support.cluster_pods import party_in  # noqa: PLC0415  what needs no cluster imports nothing of it
+
+    made = request.getfixturevalue("tmp_path_factory").mktemp("images")
+    return party_in(request.getfixturevalue("cluster"), made)
 
 
 def test_a_chain_of_three_gives_its_result(bench: Bench) -> None:

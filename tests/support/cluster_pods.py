@@ -6,11 +6,12 @@ import json
 import secrets
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 from cluster.clusters import Cluster
+from cluster.images import BUSYBOX
 
 from dynamos.jobs import linux
 from dynamos.jobs.pods.lightkubes import LightkubePods
@@ -41,6 +42,8 @@ class PodsInCluster(Pods):
         agent = {"from": [{"ipBlock": {"cidr": NODES}}], "ports": [{"port": PORT, "protocol": "TCP"}]}
         walls = policy("job", {"dynamos.dev/role": "job"}, policyTypes=["Ingress", "Egress"], ingress=[agent])
         self.apply(_claim(), walls)
+
+    shell_image = BUSYBOX
 
     def fill(self, text: str) -> None:
         """Put one file on the volume."""
@@ -85,11 +88,15 @@ class PodsInCluster(Pods):
         told = json.loads(self.kubectl("get", "pods", "-l", "dynamos.dev/role=job", "-o", "json", *words))
         return list(told["items"])
 
+    def inside_kubectl(self, *words: str, stdin: str = "") -> str:
+        """Run kubectl from a thread that is in the cluster's network."""
+        argv = [str(self.cluster.programs / "kubectl"), f"--kubeconfig={self.cluster.folder / 'inside.kubeconfig'}"]
+        argv += ["--namespace", self.namespace, *words]
+        return subprocess.run(argv, input=stdin, text=True, check=True, capture_output=True, timeout=60).stdout
+
     def lose(self) -> None:
         """Delete every pod that runs a job, without a grace. For threads that are in the cluster's network."""
-        argv = [str(self.cluster.programs / "kubectl"), f"--kubeconfig={self.cluster.folder / 'inside.kubeconfig'}"]
-        argv += ["--namespace", self.namespace, "delete", "pods", "-l", "dynamos.dev/pool in (cold,taken)"]
-        subprocess.run([*argv, "--grace-period=0", "--force"], check=True, capture_output=True, timeout=60)
+        self.inside_kubectl("delete", "pods", "-l", "dynamos.dev/pool in (cold,taken)", "--grace-period=0", "--force")
 
 
 def _claim() -> dict[str, Any]:
@@ -97,10 +104,10 @@ def _claim() -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": CLAIM}, "spec": spec}
 
 
-@pytest.fixture(scope="module")
-def pods_in_cluster(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodsInCluster]:
+@contextmanager
+def party_in(cluster: Cluster, folder: Path) -> Iterator[PodsInCluster]:
     """A party's namespace in the cluster, with our images on its nodes and a file on its volume."""
-    found = PodsInCluster(cluster, tmp_path_factory.mktemp("images"))
+    found = PodsInCluster(cluster, folder)
     try:
         found.fill("a,b\n")
         yield found

@@ -193,6 +193,14 @@ def says_so(env: Mapping[str, str]) -> int:
 
 
 @program
+def hoards(env: Mapping[str, str]) -> int:
+    """Take memory until there is none."""
+    kept = []
+    while True:
+        kept.append(os.urandom(1 << 20) * 8)
+
+
+@program
 def rubbish(env: Mapping[str, str]) -> int:
     for fd in streams(env, "DYNAMOS_OUTPUTS").values():
         with os.fdopen(fd, "wb") as file:

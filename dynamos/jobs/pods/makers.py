@@ -42,13 +42,15 @@ class Made:
 
 
 class Maker:
-    """Makes the pods of one agent."""
+    """Makes the pods of one agent. Who makes one holds `starting` until it is reached: a node that starts many at once
+    starts each of them later."""
 
     def __init__(self, config: PodsConfig, home: Home, pods: Pods, lookout: Lookout) -> None:
         self.config = config
         self.home = home
         self.pods = pods
         self.lookout = lookout
+        self.starting = asyncio.Semaphore(config.starts)
         self._names: set[str] = set()
         self._before: deque[str] = deque(maxlen=_REMEMBERED)
         self._ending: set[asyncio.Task[None]] = set()

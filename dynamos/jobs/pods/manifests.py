@@ -17,6 +17,8 @@ COURIER = "courier"
 _FOLDER, _PASS = "/dynamos", "/pass"
 _SHARED = "64Mi"
 _ASKED_BYTES = 64 << 20
+_PATIENCE_SECONDS = 600
+"""For how long a courier waits for its agent, which may learn late where it is: a crowded kubelet tells late."""
 _CONFINED: Manifest = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
@@ -90,7 +92,10 @@ def _courier(slots: tuple[str, ...], config: PodsConfig) -> Manifest:
         "name": COURIER,
         "image": config.courier,
         "args": ["serve"],
-        "env": [{"name": "COURIER_SLOTS", "value": ",".join(slots)}],
+        "env": [
+            {"name": "COURIER_SLOTS", "value": ",".join(slots)},
+            {"name": "COURIER_PATIENCE", "value": f"{_PATIENCE_SECONDS}s"},
+        ],
         "ports": [{"name": "courier", "containerPort": PORT}],
         # The kubelet starts the next container when this hook has come back: an init container would cost a second.
         "lifecycle": {"postStart": {"exec": {"command": ["/courier", "ready"]}}},

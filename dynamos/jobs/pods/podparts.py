@@ -104,12 +104,16 @@ class PodPart:
 
     async def _bring(self) -> tuple[Made, Courier]:
         """Take a warm pod, or make a cold one, and reach its courier before the job's deadline."""
-        where = self._assignment.part.party
         warm = await self._pool.take(self._shape, seconds=self._left() + BACKSTOP_SECONDS)
         if warm is not None:
             self.start = "warm"
             self._made, self._courier = warm.made, warm.courier
             return warm.made, warm.courier
+        async with self._maker.starting:
+            return await self._bring_cold()
+
+    async def _bring_cold(self) -> tuple[Made, Courier]:
+        where = self._assignment.part.party
         services = [step.service for step in self._assignment.part.steps]
         made = await self._maker.make(
             self._shape, pool=COLD, seconds=self._left() + BACKSTOP_SECONDS, services=services

@@ -161,6 +161,11 @@ class Pool:
 
 async def warmed(maker: Maker, shape: Shape, *, pool: str) -> Warm:
     """Make a pod and wait until all its containers wait for work. Nothing is left of one that does not come so far."""
+    async with maker.starting:
+        return await _warmed(maker, shape, pool=pool)
+
+
+async def _warmed(maker: Maker, shape: Shape, *, pool: str) -> Warm:
     where = maker.home.party
     made = await maker.make(shape, pool=pool, seconds=_BACKSTOP_SECONDS)
     courier = None

@@ -22,8 +22,8 @@ class PodsConfig(Value):
     `image` is of our Python services, `courier` of what joins a pod's containers. An empty `kubeconfig` takes the pod's
     own service account. At most `warm` pods of one shape wait for jobs, none longer than `warm_for`. `claim` or
     `config_map` names the volume with the party's data, which the agent has at its own data folder, and steps at
-    `data_at`. A step has at most `cores`. `scheduling` is for how long a pod may find no room in the cluster. `user` is
-    who runs in pods, `programs` the module that finds our services.
+    `data_at`. A step has at most `cores`. `scheduling` is for how long a pod may find no room in the cluster. At most `starts` pods
+    start at once. `user` is who runs in pods, `programs` the module that finds our services.
     """
 
     namespace: str
@@ -38,6 +38,7 @@ class PodsConfig(Value):
     node_selector: dict[str, str] = Field(default_factory=dict)
     cores: float = Field(default=2.0, gt=0)
     scheduling: Duration = Duration.parse("20s")
+    starts: int = Field(default=6, ge=1)
     user: int = Field(default=65532, ge=1)
     programs: str = PROGRAMS
     data_at: str = "/data"
