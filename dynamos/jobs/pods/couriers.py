@@ -79,11 +79,15 @@ class Courier:
 
         await bounded(f"{slots} containers wait for work", enough(), within=within)
 
-    async def close(self) -> None:
-        """Let the pod go: it ends when we do."""
+    def let_go(self) -> None:
+        """Let the pod go, without a wait: it ends when we do."""
         self.gone = lambda: None
         self._hearing.cancel()
         self._writer.close()
+
+    async def close(self) -> None:
+        """Let the pod go, and wait until it knows, for a while."""
+        self.let_go()
         with suppress(OSError, TimeoutError, ssl.SSLError):
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._writer.wait_closed()

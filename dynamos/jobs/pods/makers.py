@@ -74,12 +74,20 @@ class Maker:
     async def reach(self, made: Made, *, within: float, where: str) -> Courier:
         """Connect to a pod's courier as soon as it is up. Raises why it will not be, or TimedOut."""
 
+        found: list[Courier] = []
+
         async def connected() -> Courier:
             address = await self.lookout.address(made.name)
-            return await Courier.reach((address, PORT), made.context, within=within)
+            found.append(await Courier.reach((address, PORT), made.context, within=within))
+            return found[0]
 
         work = bounded(f"pod {made.name} starts", connected(), within=within)
-        return await self.unless_trouble(made, work, where=where)
+        try:
+            return await self.unless_trouble(made, work, where=where)
+        except BaseException:
+            for courier in found:  # it came when nobody waited any more
+                courier.let_go()
+            raise
 
     async def unless_trouble(self, made: Made, work: Coroutine[Any, Any, T], *, where: str) -> T:
         """Do `work`, unless the cluster tells that the pod will not: then raise why."""

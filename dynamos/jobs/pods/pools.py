@@ -155,7 +155,7 @@ class Pool:
                 self._fill(shape, shelf)
 
     def _drop(self, warm: Warm) -> None:
-        asyncio.get_running_loop().create_task(warm.courier.close()).add_done_callback(lambda _: None)
+        warm.courier.let_go()
         self._maker.end(warm.made.name)
 
 

@@ -22,8 +22,8 @@ class PodsConfig(Value):
     `image` is of our Python services, `courier` of what joins a pod's containers. An empty `kubeconfig` takes the pod's
     own service account. At most `warm` pods of one shape wait for jobs, none longer than `warm_for`. `claim` or
     `config_map` names the volume with the party's data, which the agent has at its own data folder, and steps at
-    `data_at`. A step has at most `cores`. `scheduling` is for how long a pod may find no room in the cluster. At most `starts` pods
-    start at once. `user` is who runs in pods, `programs` the module that finds our services.
+    `data_at`. A step has at most `cores`. `scheduling` is for how long a pod may find no room in the cluster. At most
+    `starts` pods start at once. `user` is who runs in pods, `programs` the module that finds our services.
     """
 
     namespace: str

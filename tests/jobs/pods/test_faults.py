@@ -160,9 +160,11 @@ def test_what_an_earlier_life_of_the_agent_left_goes() -> None:
     async def case() -> None:
         pods = LocalPods()
         first = await local_runner(pods)
-        await warmed(first._maker, Shape((Slot("dynamos"),)), pool="warm")  # and its process dies
-        (left,) = pods.pods
-        first._lookout._task.cancel()
+        warm = await warmed(first._maker, Shape((Slot("dynamos"),)), pool="warm")
+        left = warm.made.name
+        await warm.courier.close()  # its process dies
+        first._tending.cancel()
+        await first._lookout.close()
         second = await local_runner(pods)
 
         async def gone() -> bool:
