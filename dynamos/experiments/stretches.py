@@ -24,7 +24,6 @@ from dynamos.kit.errors import JobFailed, NotFound, Unavailable
 from dynamos.middleware.clients import Api
 from dynamos.model.clusters import Cluster
 from dynamos.model.profiles import Profile
-from dynamos.model.sites import Site
 from dynamos.testbed.wans import Wan
 from dynamos.testbed.worlds import World
 
@@ -66,10 +65,10 @@ def sites(cluster: Cluster) -> list[str]:
 
 def spread(profile: Profile, places: Mapping[str, tuple[str, ...]], *, leaves: bool) -> Profile:
     """Give a profile with parties at these sites, the first of which has the control plane. Pure."""
-    made = {site: Site(parties=parties) for site, parties in places.items()}
-    cluster = profile.cluster.model_copy(update={"leaves": leaves})
-    changed = {"sites": made, "control": next(iter(made)), "cluster": cluster}
-    return Profile.model_validate({**profile.model_dump(by_alias=False), **changed})
+    told = profile.as_json()
+    made = {site: {"parties": list(parties), "nodes": 1} for site, parties in places.items()}
+    cluster = {**told.get("cluster", {}), "leaves": leaves}
+    return Profile.model_validate({**told, "sites": made, "control": next(iter(made)), "cluster": cluster})
 
 
 @contextmanager
@@ -82,9 +81,10 @@ def deployed(profile: Profile, state: Path, scratch: Path) -> Iterator[Callable[
     kubectl, folder = Kubectl(profile.cluster), scratch / "manifests"
     write(found, folder)
     names = [each["metadata"]["name"] for each in found.public if each["kind"] == "Namespace"]
+    wide = [each for each in found.public if each["kind"] != "Namespace" and "namespace" not in each["metadata"]]
     try:
-        for each in (folder / PRIVATE, folder):
-            kubectl("apply", "--server-side", "--force-conflicts", "-k", str(each))
+        for part in (folder / PRIVATE, folder):
+            kubectl("apply", "--server-side", "--force-conflicts", "-k", str(part))
         for name in names:
             for kind in ("statefulsets", "deployments"):
                 if kubectl("get", kind, "-n", name, "-o", "name").strip():
@@ -96,6 +96,8 @@ def deployed(profile: Profile, state: Path, scratch: Path) -> Iterator[Callable[
         finally:
             forward.close()
     finally:
+        for made in wide:
+            kubectl("delete", made["kind"], made["metadata"]["name"], "--ignore-not-found")
         kubectl("delete", "namespaces", *names, "--ignore-not-found", "--timeout=120s")
 
 
@@ -107,6 +109,6 @@ def wan() -> Wan | None:
 
 def carried(network: Wan) -> int:
     """Give how many bytes the links between sites have carried, both ways, since they are there."""
-    told: list[Any] = json.loads(network.box.run(["ip", "-s", "-j", "link"]).text)
-    counts = {each["ifname"]: sum(each["stats64"][way]["bytes"] for way in ("rx", "tx")) for each in told}
+    links: list[Any] = json.loads(network.box.run(["ip", "-s", "-j", "link"]).text)
+    counts = {each["ifname"]: sum(each["stats64"][way]["bytes"] for way in ("rx", "tx")) for each in links}
     return sum(counts[tap.device] for tap in network.taps())
