@@ -48,7 +48,7 @@ experiment = Experiment(
         Measure("sustained", "1/s", "requests at which that works all of its time", better="more"),
         Measure("regret", "s", "longer than with the best pick in hindsight", better="less"),
         Measure("oscillations", "count", "picks that came back within 10 s", better="less"),
-        Measure("took", "s", "to simulate", better="less"),
+        Measure("took", "s", "of processor time to simulate", better="less"),
         Measure("peak", "MiB", "peak of memory so far", better="less"),
         Measure("error", "%", "median deviation of recorded requests from simulated ones", better="less"),
         Measure("error_high", "%", "the upper end of its 95 % interval", better="less"),
@@ -72,7 +72,8 @@ RabbitMQ and etcd, and asks its enforcer over two more; its authors ran three pa
         "Costs are those of two cores of a virtual machine; of the bus and of renewals they were measured apart.",
         "Rows move after they were worked on, not while; what is fitted makes up for it where it was recorded.",
         "That of the API includes that experiments read the traces of their requests, which others seldom do.",
-        "Seeds stand for repetitions: the same seed gives the same.",
+        "Seeds stand for repetitions: the same seed gives the same, so that every cell is made once.",
+        "What the control plane has not brought on after 60 s fails: longer times than that are not seen.",
     ],
 )  # fmt: skip
 
@@ -82,10 +83,10 @@ def trial(bed, planner, parties, rate, requests, seed, million):
     many = MILLION if million else requests
     calibration = calibrate(recordings.ours(), seed=seed)
     scene, costs = invented(parties, seed=seed), calibration.apart
-    began = time.perf_counter()
+    began = time.process_time()
     make = plain if million else minded(planner)
     found = simulate(scene, drawn(scene, many, rate, seed=seed), make=make, costs=costs, seed=seed, expected=many)
-    took = time.perf_counter() - began
+    took = time.process_time() - began
     counts, busiest = found.counts, max(found.control, key=found.control.get)
     heard = parties * costs.heard.of(parties)
     renewed = parties * (costs.write + 2 * costs.message) / BUS_CORES
@@ -122,16 +123,17 @@ def ended(trials):
 @experiment.claim("One control plane keeps up with thirty requests a second of up to 1,000 parties")
 def sustained(trials):
     found, shown = [], []
-    for level, some in trials.by("parties"):
+    for parties in trials.levels("parties"):
+        some = trials.where(parties=parties)
         names = ", ".join(sorted(set(some.readings("busiest"))))
-        found += [some.median("sustained") > 30] if level["parties"] <= 1_000 else []
-        shown.append(f"{level['parties']:,} parties: {some.median('sustained'):.0f} a second, then the {names}")
+        found += [some.median("sustained") > 30] if parties <= 1_000 else []
+        shown.append(f"{parties:,} parties: {some.median('sustained'):.0f} a second, then the {names}")
     return (all(found) if found else None), "; ".join(shown)
 
 
 @experiment.claim("Renewals of presences take less than a fifth of the orchestrator for 1,000 parties")
 def heartbeats(trials):
-    shares = {level["parties"]: some.median("heard") for level, some in trials.by("parties")}
+    shares = {parties: trials.where(parties=parties).median("heard") for parties in trials.levels("parties")}
     shown = "; ".join(f"{parties:,} parties: {share:.1%}" for parties, share in shares.items())
     return (shares[1_000] < 0.2 if 1_000 in shares else None), shown
 
@@ -158,12 +160,14 @@ def keeps_up(trials):
     return max(busy) < BUSY and some.median("answered") == 1, f"the busiest works {max(busy):.0%} of its time"
 
 
-@experiment.claim("A million requests to 10,000 parties are simulated within ten minutes and 1 GiB")
+@experiment.claim("A million requests to 10,000 parties are simulated within ten minutes of processor time and 1 GiB")
 def bounded(trials):
     some = trials.where(million=True)
     if some.median("took") is None:
         return None, "not simulated"
-    shown = [f"{level['parties']:,} parties: {each.median('took'):.0f} s" for level, each in some.by("parties")]
+    shown = [
+        f"{parties:,} parties: {some.where(parties=parties).median('took'):.0f} s" for parties in some.levels("parties")
+    ]
     took, peak = max(some.values("took")), max(some.values("peak"))
     return took < 600 and peak < 1024, f"{'; '.join(shown)}; {peak:.0f} MiB at most"
 
