@@ -69,7 +69,8 @@ class CancelJob(Value):
 
 
 class FindJobs(Value):
-    """`orchestrator.jobs`, API -> orchestrator: one job, or the newest ones of a user (of everybody if empty), in a state."""
+    """`orchestrator.jobs`, API -> orchestrator: one job, or the newest ones of a user (of everybody if empty), those in
+    a state if one is given. Answer: FoundJobs."""
 
     job: str = ""
     user: str = ""
