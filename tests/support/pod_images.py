@@ -69,5 +69,3 @@ def _image(folder: Path, name: str, found: list[Layer], runs: manifests.Runs) ->
     path = folder / f"{name}.tar"
     archives.write(image, path, references.LOCAL, architecture=machine)
     return f"{references.LOCAL}/{name}:tests@{image.digest}", path
-
-
