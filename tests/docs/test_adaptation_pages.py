@@ -59,8 +59,8 @@ def test_the_page_on_adaptation_has_every_planner_and_every_symptom():
         assert f"| `{name}` |" in PAGE
     kinds = Symptom.model_fields["kind"].annotation.__args__
     assert not [kind for kind in kinds if f"| `{kind}` |" not in PAGE]
-    assert AVOIDED == ("overload", "memory", "gone", "flapping")
-    assert "The first, second,\n`gone` and `flapping` speak against" in PAGE
+    assert AVOIDED == ("overload", "memory", "gone", "flapping", "failing")
+    assert "The first, second,\n`gone`, `flapping` and `failing` speak against" in PAGE
 
 
 def test_the_numbers_on_the_page_are_the_defaults():
@@ -70,6 +70,7 @@ def test_the_numbers_on_the_page_are_the_defaults():
     assert [str(each) for each in (plain.slow_link, plain.fair_link)] == ["50mbit", "100mbit"]
     assert (plain.raise_after, plain.clear_after, float(plain.hold)) == (2, 3, 3)
     assert (plain.flaps, float(plain.flap_window)) == (3, 30)
+    assert (plain.failing_above, plain.failing_below, float(plain.forgive)) == (1.5, 0.75, 10)
     assert (float(plain.stale), float(plain.stale_link), float(plain.budget)) == (3, 60, 0.1)
     assert (model.margin, model.window) == (0.15, 256)
     assert (bandit.share, bandit.bound) == (0.2, 1.5)
