@@ -207,7 +207,8 @@ def told(bed, struck, moment, jobs):
         if each["job"] not in jobs or each["at"] < moment:
             continue
         situation = each["situation"]
-        noticed += [symptom["since"] for symptom in situation["symptoms"] if struck in symptom["subject"]]
+        symptoms = [symptom for symptom in situation["symptoms"] if symptom["since"] >= moment]
+        noticed += [symptom["since"] for symptom in symptoms if struck in symptom["subject"]]
         if all(option["compute"][PROVIDER] != struck for option in situation["options"]):
             noticed.append(each["at"])
         if each["judgement"]["option"]["compute"][PROVIDER] != struck:
