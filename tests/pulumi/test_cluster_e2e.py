@@ -7,13 +7,14 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 from dynamos.kit.errors import JobFailed
 from support.markets import asked, market
 
 pytestmark = [pytest.mark.cluster, pytest.mark.e2e, pytest.mark.slow, pytest.mark.xdist_group("cluster")]
 ASKED = [
-    ("delay-by-origin", "ann@safety-board.example"),
+    ("delay-by-origin", "ann@safety-board.example", "--result", "united"),
     ("delay-through-third-party", "ann@safety-board.example"),
     ("fleet-age", "meg@united.example"),
 ]
@@ -32,8 +33,8 @@ def test_it_answers_as_the_laptop_does_is_changed_in_place_and_leaves_nothing(cl
         laptop = tmp_path / "laptop"
         _dynamos("up", "laptop", "--state", str(laptop))
         try:
-            for request, user in ASKED:
-                assert made.ask(request, user) == asked(laptop, "laptop", request, user)
+            for words in ASKED:
+                assert made.ask(*words) == asked(laptop, "laptop", *words)
         finally:
             _dynamos("down", "--state", str(laptop))
         assert not made.stack.preview().changed
@@ -71,9 +72,10 @@ def test_what_is_somebody_elses_or_not_there_is_told_before_anything_is_made(clu
 def test_a_cluster_that_does_not_answer_is_told_as_such(cluster, tmp_path, name):
     with market(cluster, tmp_path, name) as made:
         bad = tmp_path / "kubeconfig"
-        text = cluster.kubeconfig.read_text()
-        server = next(line.split()[-1] for line in text.splitlines() if "server:" in line)
-        bad.write_text(text.replace(server, "https://127.0.0.1:1"))
+        told = yaml.safe_load(cluster.kubeconfig.read_text())
+        for each in told["clusters"]:
+            each["cluster"]["server"] = "https://127.0.0.1:1"
+        bad.write_text(yaml.safe_dump(told))
         made.profile.write_text(made.profile.read_text().replace(str(cluster.kubeconfig), str(bad)))
         with pytest.raises(JobFailed, match="no cluster answers"):
             made.stack.preview()

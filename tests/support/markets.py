@@ -43,15 +43,15 @@ class Market:
             found += [line for line in told.splitlines() if f"/{self.name}" in line]
         return found
 
-    def ask(self, name: str, user: str) -> str:
+    def ask(self, name: str, user: str, *more: str) -> str:
         """Send a request that comes with the marketplace, by the command line, and give the rows."""
-        return asked(self.state, self.name, name, user)
+        return asked(self.state, self.name, name, user, *more)
 
 
-def asked(state: Path, testbed: str, name: str, user: str) -> str:
+def asked(state: Path, testbed: str, name: str, user: str, *more: str) -> str:
     """Send a request to a testbed, and give what comes back as CSV. Fails with what is said."""
     words = ["request", str(REQUESTS / f"{name}.json"), "--state", str(state), "--testbed", testbed, "--as", user]
-    command = [sys.executable, "-m", "dynamos.cli.main", *words, "--format", "csv"]
+    command = [sys.executable, "-m", "dynamos.cli.main", *words, "--format", "csv", *more]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
