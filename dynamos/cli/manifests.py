@@ -55,4 +55,4 @@ def manifests(
     files = write(found, to)
     count = len(found.public) + len(found.private)
     print(f"{count} objects in {len(files)} files are in {to}; keys and data are in {to / 'private'}: keep that folder")
-    print(f"kubectl apply -k {to / 'private'} && kubectl apply -k {to}")
+    print(f"kubectl apply --server-side -k {to / 'private'} && kubectl apply --server-side -k {to}")
