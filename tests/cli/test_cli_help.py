@@ -29,7 +29,7 @@ def test_every_verb_and_option_says_what_it_does(words, command):
 def test_every_reading_verb_can_answer_in_json():
     changing = {"up", "down", "logs", "demo", "token", "new", "set", "revoke", "ssh", "exec", "cut", "silence", "heal"}
     changing |= {"schema"}  # which is JSON
-    changing |= {"export", "report"}  # which write files
+    changing |= {"export", "report", "manifests"}  # which write files, or what kubectl reads
     without = {
         " ".join(words)
         for words, command in verbs()
