@@ -33,8 +33,8 @@ experiment = Experiment(
                when={"planner": "weights", "parties": (1_000, 10_000), "rate": 30, "seed": 1}),
     ],
     measures=[
-        Measure("p50", "s", "from the request to its answer", better="less"),
-        Measure("p99", "s", "99th percentile of it", better="less", main=True),
+        Measure("p50", "s", "median, from a request to its answer", better="less"),
+        Measure("p99", "s", "99th percentile, from a request to its answer", better="less", main=True),
         Measure("answered", "share", "of the requests", better="more"),
         Measure("ended", "yes/no", "every request ended in one way"),
         Measure("messages", "1/s", "control messages", better="less"),
