@@ -171,5 +171,5 @@ def _images(profile: Profile, images: References, facts: Facts) -> Iterator[Mist
                         for name in node.images)
         ]  # fmt: skip
         if lacking:
-            hint = "import it there, or name a registry in cluster.registry and push it"
+            hint = "import it there, or name a registry in cluster.registry and push it; nodes tell late of new images"
             yield Mistake("$.cluster.registry", f"the image {image} is not on {', '.join(lacking[:_SHOWN])}", hint)
