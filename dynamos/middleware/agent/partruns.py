@@ -164,9 +164,13 @@ class PartRun:
         return None
 
     async def _fail_stream(self, error: DynamosError) -> None:
-        """Stop the part because a stream failed; where that is the fault of its step, let the step say why first."""
+        """Stop the part because a stream failed; where that is the fault of its step, let the step say why first.
+
+        A step that writes rubbish and ends without having read fails two streams at once: what it wrote tells more.
+        """
         assert self._running is not None
-        self._failed_stream = self._failed_stream or error
+        if self._failed_stream is None or self._failed_stream.detail_code == READER_GONE:
+            self._failed_stream = error
         if error.detail_code in STEP_FAILED:
             with suppress(TimeoutError):
                 async with asyncio.timeout(SETTLE_SECONDS):
