@@ -119,6 +119,8 @@ class _Watch:
             self._reap()
             self._check()
         ended = time.monotonic()
+        if self._why == "killed":  # others may have to be stopped as well: before we clear up
+            os.nice(steps.AFTER_KEEPERS // 2)
         self._status = end_all(self._pid).get(self._pid, self._status)
         if self._why == "killed" and self._status is not None and self._status != signal.SIGKILL:
             self._why = ""  # it was about to end by itself: that is what counts

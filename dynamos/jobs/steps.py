@@ -21,6 +21,8 @@ from dynamos.jobs.specs import StepSpec, environment
 
 _STREAMS = 3  # the first place after stdin, stdout and stderr
 _SHORT = 1000
+AFTER_KEEPERS = 10
+"""How much nicer services are than who watches them."""
 
 
 def run(
@@ -38,7 +40,10 @@ def run(
     """Become the service of `spec` on `streams`, inputs first. Says on `told` what holds when it begins, or why not."""
     code = 1
     try:
-        os.setsid()
+        # A session of its own would have its own share of the processor (autogroups): hundreds that are to be stopped
+        # would leave their keepers next to nothing to stop them with.
+        os.setpgid(0, 0)
+        os.nice(AFTER_KEEPERS)
         held = _confine(spec, confinement, group)
         nothing = os.open(os.devnull, os.O_RDONLY)
         descriptors.arrange([nothing, log, log, *streams, error, told])

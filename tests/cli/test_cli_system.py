@@ -153,6 +153,7 @@ def test_down_stops_everything_and_purge_forgets_it(state, laptop):
     run(state, "status", code=5)
 
 
+@pytest.mark.e2e
 def test_the_demo_ends_well_and_leaves_no_testbed(tmp_path):
     said = run(tmp_path, "demo", "--profile", "laptop", "--runs", str(tmp_path / "runs"))
     assert said.stdout.count("equal") == 3

@@ -38,6 +38,7 @@ T = TypeVar("T")
 PROGRAMS = "support.runners"
 SANDBOX = pytest.param("sandbox", marks=pytest.mark.sandbox)
 PODS = ("pods", "kubernetes")
+LOCAL_PODS = pytest.param("pods", marks=pytest.mark.e2e)
 KUBERNETES = pytest.param("kubernetes", marks=[pytest.mark.cluster, pytest.mark.xdist_group("cluster")])
 
 
@@ -137,7 +138,7 @@ class Bench:
         self._loop.close()
 
 
-@pytest.fixture(scope="module", params=["inline", "process", SANDBOX, "pods", KUBERNETES])
+@pytest.fixture(scope="module", params=["inline", "process", SANDBOX, LOCAL_PODS, KUBERNETES])
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     if request.param == "sandbox" and (missing := sandbox_missing()):
         pytest.skip(missing)

@@ -90,6 +90,7 @@ def test_the_reference_of_runs_has_every_table_column_and_member_of_a_record(tmp
     assert crates.METADATA in known
 
 
+@pytest.mark.e2e
 @pytest.mark.system
 def test_the_tutorial_runs_exactly_as_it_is_printed(tmp_path):
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}

@@ -12,7 +12,7 @@ import pytest
 SCRIPTS = Path(__file__).resolve().parents[2] / "experiments"
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 def test_a_quick_run_makes_every_trial_and_its_claims_hold(tmp_path):
     argv = [sys.executable, "-m", "dynamos.cli.main", "experiment", "run", str(SCRIPTS / "scale_simulated.py")]
     argv += ["--quick", "--seed", "6", "--runs", str(tmp_path / "runs"), "--state", str(tmp_path / "state")]

@@ -56,8 +56,8 @@ def test_what_a_killed_guard_left_is_removed_by_the_next() -> None:
     family = leftovers(root=first._pid)
     first.end()
     first.dismiss()
+    # its groups are still there, unless a zygote of another test has begun meanwhile
     gone("processes", lambda: {thing for thing in leftovers(of=family) if thing.startswith("process")})
-    assert groups([first._pid])
     second = ZygoteClient.start(Settings("VU", mode="process", programs="dynamos.jobs.probes"))
     second.hello()
     assert not groups([first._pid])

@@ -46,7 +46,7 @@ async def works(base: KnowledgeBase, number: int) -> None:
 
 
 @pytest.mark.xdist_group("hub")
-@pytest.mark.parametrize("of", ["the leader", "another"])
+@pytest.mark.parametrize("of", ["the leader", pytest.param("another", marks=pytest.mark.e2e)])
 def test_a_server_that_is_killed_takes_nothing_with_it_and_nobody_stays_away(tmp_path: Path, of: str) -> None:
     async def play(it: Hub, units) -> None:
         party = await connect(it.url, units["UVA"], "UVA")

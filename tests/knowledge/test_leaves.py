@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from dynamos.kit.errors import DynamosError, Refused, Unauthenticated, Unavailable
 from dynamos.kit.waits import until
 from dynamos.knowledge import leaves
@@ -160,6 +162,7 @@ def test_nobody_has_more_behind_a_leaf_than_at_the_hub(tmp_path):
     against(tmp_path, body)
 
 
+@pytest.mark.e2e
 def test_a_leaf_that_lost_its_hub_recovers_and_its_watches_miss_nothing(tmp_path):
     async def body(found: Sites) -> None:
         party, orchestrator = await found.at_leaf("UVA"), await found.at_hub("orchestrator")

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from dynamos.kit.errors import JobFailed
-from support.markets import asked, market
+from support.markets import REQUESTS, asked, market
 
 pytestmark = [pytest.mark.cluster, pytest.mark.e2e, pytest.mark.slow, pytest.mark.xdist_group("cluster")]
 ASKED = [
@@ -33,8 +33,9 @@ def test_it_answers_as_the_laptop_does_is_changed_in_place_and_leaves_nothing(cl
         laptop = tmp_path / "laptop"
         _dynamos("up", "laptop", "--state", str(laptop))
         try:
-            for words in ASKED:
-                assert made.ask(*words) == asked(laptop, "laptop", *words)
+            for name_of, *words in ASKED:
+                there = asked(laptop, "laptop", REQUESTS / f"{name_of}.json", *words)
+                assert made.ask(name_of, *words) == there
         finally:
             _dynamos("down", "--state", str(laptop))
         assert not made.stack.preview().changed

@@ -14,6 +14,7 @@ from cluster.clusters import Cluster
 from cluster.images import BUSYBOX
 
 from dynamos.jobs import linux
+from dynamos.jobs.pods.hails import HAIL_PORT
 from dynamos.jobs.pods.lightkubes import LightkubePods
 from dynamos.jobs.pods.runner import KubernetesRunner
 from dynamos.jobs.pods.settings import PORT, Home, PodsConfig
@@ -39,8 +40,12 @@ class PodsInCluster(Pods):
         self.volume.mkdir()
         cluster.kubectl("create", "namespace", self.namespace)
         # Our agent is a program in a node's network here, and no pod: couriers are open to nodes.
-        agent = {"from": [{"ipBlock": {"cidr": NODES}}], "ports": [{"port": PORT, "protocol": "TCP"}]}
-        walls = policy("job", {"dynamos.dev/role": "job"}, policyTypes=["Ingress", "Egress"], ingress=[agent])
+        block = [{"ipBlock": {"cidr": NODES}}]
+        agent = {"from": block, "ports": [{"port": PORT, "protocol": "TCP"}]}
+        hail = {"to": block, "ports": [{"port": HAIL_PORT, "protocol": "UDP"}]}
+        walls = policy(
+            "job", {"dynamos.dev/role": "job"}, policyTypes=["Ingress", "Egress"], ingress=[agent], egress=[hail]
+        )
         self.apply(_claim(), walls)
 
     shell_image = BUSYBOX
@@ -76,7 +81,7 @@ class PodsInCluster(Pods):
 
     def home(self) -> Home:
         """Give an agent of its own."""
-        return Home("UVA", pod=f"agent-{secrets.token_hex(4)}")
+        return Home("UVA", pod=f"agent-{secrets.token_hex(4)}", address=self.cluster.spec.nodes[0].ip)
 
     async def runner(self, **changed: Any) -> KubernetesRunner:
         """Open a runner of its own agent."""

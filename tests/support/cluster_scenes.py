@@ -112,25 +112,27 @@ class Scene:
         yield Target("service of the bus", "bus", self._service("bus", control), PORTS["bus"], spot="bus")
         yield Target("api", "api", api, PORTS["api"])
         yield Target("gateway", "gateway", api, PORTS["exchange"], spot="api")
-        yield from self._of_the_cluster()
-
-    def _of_the_cluster(self) -> Iterator[Target]:
-        spec = self.cluster.spec
-        yield Target("api server", "api-server", spec.control.ip, API_PORT)
-        yield Target("service of the api server", "api-server", API_SERVICE, _TLS)
-        yield Target("dns by tcp", "dns", DNS_SERVICE, 53)
-        yield Target("dns by udp", "dns", DNS_SERVICE, 53, protocol="udp")
-        for machine in spec.nodes:
-            yield Target(f"kubelet of {machine.name}", "kubelet", machine.ip, _KUBELET)
-        for machine in spec.machines:
-            yield Target(f"machine {machine.name} by tcp", "node", machine.ip, served=False)
-            yield Target(f"machine {machine.name} by udp", "node", machine.ip, protocol="udp", served=False)
-        yield Target("metadata", "world", METADATA, _HTTP)
-        for address in INTERNET:
-            yield Target(f"internet {address}", "world", address, _TLS)
+        yield from around(self.cluster)
 
     def _service(self, name: str, namespace: str) -> str:
         return self.cluster.kubectl("get", "service", name, "-n", namespace, "-o", "jsonpath={.spec.clusterIP}")
+
+
+def around(cluster: Cluster) -> Iterator[Target]:
+    """Give what a pod may knock at that is nobody's in a marketplace: the cluster's own servers and the world."""
+    spec = cluster.spec
+    yield Target("api server", "api-server", spec.control.ip, API_PORT)
+    yield Target("service of the api server", "api-server", API_SERVICE, _TLS)
+    yield Target("dns by tcp", "dns", DNS_SERVICE, 53)
+    yield Target("dns by udp", "dns", DNS_SERVICE, 53, protocol="udp")
+    for machine in spec.nodes:
+        yield Target(f"kubelet of {machine.name}", "kubelet", machine.ip, _KUBELET)
+    for machine in spec.machines:
+        yield Target(f"machine {machine.name} by tcp", "node", machine.ip, served=False)
+        yield Target(f"machine {machine.name} by udp", "node", machine.ip, protocol="udp", served=False)
+    yield Target("metadata", "world", METADATA, _HTTP)
+    for address in INTERNET:
+        yield Target(f"internet {address}", "world", address, _TLS)
 
 
 @contextlib.contextmanager
@@ -150,7 +152,7 @@ def standing(cluster: Cluster, name: str, *, exchange: bool = True) -> Iterator[
             for (_, pod_name), network in pods.items()
             if exchange or pod_name != "agent"
         ]
-        with _world(cluster), started("listen", [each for each in listening if each[1]["ports"]]):
+        with world(cluster), started("listen", [each for each in listening if each[1]["ports"]]):
             yield Scene(cluster, plan, outside, pods)
     finally:
         names = (plan.control, *plan.parties.values(), outside)
@@ -158,7 +160,7 @@ def standing(cluster: Cluster, name: str, *, exchange: bool = True) -> Iterator[
 
 
 @contextlib.contextmanager
-def _world(cluster: Cluster) -> Iterator[None]:
+def world(cluster: Cluster) -> Iterator[None]:
     """Have somebody answer, at the router of every site, at addresses that nobody is to reach."""
     wan = fabrics.wan_of(cluster.folder / "wan")
     routers = [wan.router(each.name) for each in cluster.spec.routers]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import urllib.request
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from dynamos.kit.credentials import Credentials
 from dynamos.kit.waits import until
 from dynamos.knowledge.provisioning import provision
-from dynamos.knowledge.servers import Server, config, free_port
+from dynamos.knowledge.servers import Server, config
 from dynamos.knowledge.subjects import bucket_stream
 
 BEGIN = 60.0
@@ -54,10 +55,11 @@ async def hub(
     folder: Path, *, marketplace: str, parties: tuple[str, ...], bus: Credentials, admin: Credentials
 ) -> AsyncIterator[Hub]:
     """Run three provisioned servers on loopback as long as the context lasts."""
-    routes, monitors = ([free_port() for _ in range(SERVERS)] for _ in range(2))
+    held = ExitStack()
+    ports, routes, monitors = ([_hold(held) for _ in range(SERVERS)] for _ in range(3))
     servers = []
     for number in range(SERVERS):
-        own, port = folder / f"bus-{number}", free_port()
+        own, port = folder / f"bus-{number}", ports[number]
         text = config(
             marketplace=marketplace, parties=parties, credentials=bus, store=own / "store", port=port
         )  # fmt: skip
@@ -83,3 +85,12 @@ async def hub(
         yield made
     finally:
         await asyncio.gather(*(server.stop() for server in servers))
+        held.close()
+
+
+def _hold(held: ExitStack) -> int:
+    """Give a free port and keep it from everybody who asks for any: a server that names it may still listen there."""
+    holder = held.enter_context(socket.socket())
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    return int(holder.getsockname()[1])

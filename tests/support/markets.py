@@ -18,7 +18,8 @@ from dynamos.kit.errors import NotFound, Unavailable
 
 _VARIABLES = ("PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE", "DYNAMOS_STATE")
 _BUILD_SECONDS = 900
-REQUESTS = checkout() / "profiles" / "marketplaces" / "aviation" / "requests"
+MARKETS = checkout() / "profiles" / "marketplaces"
+REQUESTS = MARKETS / "aviation" / "requests"
 
 
 class Market:
@@ -45,12 +46,12 @@ class Market:
 
     def ask(self, name: str, user: str, *more: str) -> str:
         """Send a request that comes with the marketplace, by the command line, and give the rows."""
-        return asked(self.state, self.name, name, user, *more)
+        return asked(self.state, self.name, REQUESTS / f"{name}.json", user, *more)
 
 
-def asked(state: Path, testbed: str, name: str, user: str, *more: str) -> str:
+def asked(state: Path, testbed: str, request: Path, user: str, *more: str) -> str:
     """Send a request to a testbed, and give what comes back as CSV. Fails with what is said."""
-    words = ["request", str(REQUESTS / f"{name}.json"), "--state", str(state), "--testbed", testbed, "--as", user]
+    words = ["request", str(request), "--state", str(state), "--testbed", testbed, "--as", user]
     command = [sys.executable, "-m", "dynamos.cli.main", *words, "--format", "csv", *more]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr

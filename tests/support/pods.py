@@ -52,6 +52,11 @@ def courier_program() -> Path:
     return BUILT
 
 
+def loopback() -> str:
+    """Give an address of this machine that nobody else uses."""
+    return f"127.{random.randint(1, 254)}.{random.randint(1, 254)}.{next(_numbers) % 254 + 1}"
+
+
 class LocalPod:
     """One pod: its folder, its processes, and what is told of it."""
 
@@ -62,7 +67,7 @@ class LocalPod:
         self.processes: dict[str, asyncio.subprocess.Process] = {}
         self.status: dict[str, Any] = {"phase": "Pending", "containerStatuses": []}
         # an address of its own: loopback has plenty
-        self.address = f"127.{random.randint(1, 254)}.{random.randint(1, 254)}.{next(_numbers) % 254 + 1}"
+        self.address = loopback()
         (self.folder / "pass").mkdir()
         for name, content in files.items():
             (self.folder / "pass" / name).write_bytes(content)
@@ -158,8 +163,9 @@ class LocalPods:
         """Kill the processes of a pod, or of one container, as a kernel without memory does."""
         for each, process in self.pods[name].processes.items():
             if container in ("", each):
-                with suppress(ProcessLookupError):
-                    process.send_signal(signal.SIGKILL)
+                for pid in (process.pid, *_below(process.pid)):  # a container ends with everything in it
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
 
     def tell(self, name: str, **status: Any) -> None:
         """Have the cluster tell this of a pod."""
@@ -215,6 +221,15 @@ class LocalPods:
             self._tell(pod)
 
 
+def _below(pid: int) -> list[int]:
+    """Give the processes below one."""
+    try:
+        children = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+    return [*children, *(below for child in children for below in _below(child))]
+
+
 def _env(pod: LocalPod, container: Manifest) -> dict[str, str]:
     given = {each["name"]: each["value"] for each in container.get("env", [])}
     ours = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -234,7 +249,7 @@ def config(**changed: Any) -> PodsConfig:
     return PodsConfig.model_validate({**told, **changed})
 
 
-async def local_runner(pods: LocalPods | None = None, **changed: Any) -> KubernetesRunner:
+async def local_runner(pods: LocalPods | None = None, home: Home | None = None, **changed: Any) -> KubernetesRunner:
     """Open a runner over local pods."""
-    home = Home("UVA", pod="agent-0", uid="0")
+    home = home or Home("UVA", pod="agent-0", uid="0", address=loopback())
     return await KubernetesRunner.open(config(**changed), home, pods or LocalPods(), data=Path(tempfile.gettempdir()))

@@ -37,7 +37,7 @@ def dynamos(it, *words):
     return done.stdout
 
 
-@pytest.mark.parametrize("planner", ["load-threshold", "cost-model"])
+@pytest.mark.parametrize("planner", [pytest.param("load-threshold", marks=pytest.mark.e2e), "cost-model"])
 def test_requests_leave_a_party_under_load_and_come_back_without_oscillation(planner):
     with (
         tempfile.TemporaryDirectory(prefix="dynamos-steps-") as folder,

@@ -67,6 +67,7 @@ def test_no_request_is_lost_while_one_of_two_orchestrators_is_replaced(it, more)
     assert len(lives) >= 2
 
 
+@pytest.mark.e2e
 def test_no_request_is_lost_while_the_agents_of_two_parties_are_replaced(it, more):
     old = [more(party, "agent") for party in ("north", "third")]
     asking = load(it)

@@ -1,8 +1,8 @@
 """Guards: what a cluster's own network can say that NetworkPolicies cannot. Pure.
 
 NetworkPolicies only permit, and an agent may make some in its own namespace, which is how it opens ways. So whoever has
-taken an agent over could open more there. Cilium and Calico know denials that no permission lifts: a pod of a job stays
-without any way out, and nobody reaches the address where clouds hand out credentials, or a kubelet.
+taken an agent over could open more there. Cilium and Calico know denials that no permission lifts: a pod of a job has
+no way out but for its hail, and nobody reaches the address where clouds hand out credentials, or a kubelet.
 
 Cilium moreover takes the API server and nodes for what they are and not for their addresses, so that the way of an
 agent to the API server has to be said in its words.
@@ -14,9 +14,11 @@ from typing import Any
 
 from dynamos.deploy.kubernetes.labels import ROLE, labels, made
 from dynamos.deploy.kubernetes.plans import Manifest, Plan
+from dynamos.jobs.pods.hails import HAIL_PORT
 
 METADATA = ("169.254.169.254/32", "fd00:ec2::254/128")
 KUBELET = 10250
+_LAST = 65535
 KINDS = {"cilium": ("cilium.io", "ciliumnetworkpolicies"), "calico": ("projectcalico.org", "networkpolicies")}
 """What each network calls its own policies: the group and the resource."""
 _FIRST = 10
@@ -42,9 +44,17 @@ def _cilium(plan: Plan, party: str) -> list[Manifest]:
     to_api = {"toEntities": ["kube-apiserver"], "toPorts": [_ports(*ports)]}
     return [
         *found,
-        _cilium_policy(plan, party, "guard-jobs", {ROLE: "job"}, egressDeny=[{"toEntities": ["all"]}]),
+        _cilium_policy(plan, party, "guard-jobs", {ROLE: "job"}, egressDeny=_cilium_jobs()),
         _cilium_policy(plan, party, "api-server", {ROLE: "agent"}, egress=[to_api]),
     ]
+
+
+def _cilium_jobs() -> list[dict[str, Any]]:
+    """Deny everything but a hail inside the cluster. Ranges of ports need Cilium 1.16."""
+    ranges = [("TCP", 1, _LAST), ("SCTP", 1, _LAST), ("UDP", 1, HAIL_PORT - 1), ("UDP", HAIL_PORT + 1, _LAST)]
+    ports = [{"port": str(first), "endPort": last, "protocol": protocol} for protocol, first, last in ranges]
+    outside = ["world", "host", "remote-node", "kube-apiserver"]
+    return [{"toEntities": outside}, {"toEntities": ["all"], "toPorts": [{"ports": ports}]}]
 
 
 def _cilium_policy(plan: Plan, party: str, name: str, selected: dict[str, str], **rules: Any) -> Manifest:
@@ -68,7 +78,11 @@ def _calico(plan: Plan, party: str) -> list[Manifest]:
     denied.append({"action": "Deny", "protocol": "TCP", "destination": {"ports": [KUBELET]}})
     found = [_calico_policy(plan, party, "guard", "all()", denied)]
     if party:
-        found.append(_calico_policy(plan, party, "guard-jobs", f"{ROLE} == 'job'", [{"action": "Deny"}]))
+        ways: list[dict[str, Any]] = [
+            {"action": "Deny", "notProtocol": "UDP"},
+            {"action": "Deny", "protocol": "UDP", "destination": {"notPorts": [HAIL_PORT]}},
+        ]
+        found.append(_calico_policy(plan, party, "guard-jobs", f"{ROLE} == 'job'", ways))
     return found
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from dynamos.deploy.kubernetes.labels import DNS, NAMESPACE, ROLE, SYSTEM, labels, made
 from dynamos.deploy.kubernetes.plans import Manifest, Plan
+from dynamos.jobs.pods.hails import HAIL_PORT
 from dynamos.jobs.pods.settings import PORT as COURIER_PORT
 from dynamos.testbed.wanted import PORTS
 
@@ -47,7 +48,8 @@ def control(plan: Plan) -> list[Manifest]:
 
 
 def party(plan: Plan, name: str) -> list[Manifest]:
-    """Give the policies of a party's namespace. A pod of a job has no way out, and one way in: from its agent."""
+    """Give the policies of a party's namespace. A pod of a job has one way in, from its agent, and one way out: there
+    it says that it is up."""
     where, agent, job = plan.namespace_of(name), {ROLE: "agent"}, {ROLE: "job"}
     hubs = [_pods({ROLE: role}, where=plan.control) for role in ("bus", "leaf")]
     ways = [
@@ -59,8 +61,16 @@ def party(plan: Plan, name: str) -> list[Manifest]:
     return [
         *_shut(plan, where, name),
         _dns(plan, where, ["agent"], name),
-        _policy(plan, where, "agent", agent, name, egress=ways),
-        _policy(plan, where, "job", job, name, ingress=[_way([_pods(agent)], COURIER_PORT)]),
+        _policy(plan, where, "agent", agent, name, ingress=[_way([_pods(job)], HAIL_PORT, "UDP")], egress=ways),
+        _policy(
+            plan,
+            where,
+            "job",
+            job,
+            name,
+            ingress=[_way([_pods(agent)], COURIER_PORT)],
+            egress=[_way([_pods(agent)], HAIL_PORT, "UDP")],
+        ),
     ]
 
 
@@ -94,8 +104,8 @@ def _made(plan: Plan, where: str, name: str, party: str, spec: dict[str, Any]) -
     return made("networking.k8s.io/v1", "NetworkPolicy", name, where, label=label, spec=spec)
 
 
-def _way(peers: list[dict[str, Any]], port: int) -> dict[str, Any]:
-    return {"peers": peers, "ports": [{"protocol": "TCP", "port": port}]}
+def _way(peers: list[dict[str, Any]], port: int, protocol: str = "TCP") -> dict[str, Any]:
+    return {"peers": peers, "ports": [{"protocol": protocol, "port": port}]}
 
 
 def _pods(selected: dict[str, str], where: str = "") -> dict[str, Any]:

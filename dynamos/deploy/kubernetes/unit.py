@@ -48,9 +48,11 @@ def link(given: Path, folder: Path) -> None:
 
 def run(role: str, path: Path) -> int:
     """Run a unit until it ends or is told to, and give its exit code."""
-    vitals = Vitals(HEALTH_PORT)
+    vitals: Vitals | None = None
 
     def serve() -> None:
+        nonlocal vitals
+        vitals = Vitals(HEALTH_PORT)
         address = os.environ.get("POD_IP", "")
         if not address:
             raise BadInput("a unit in a pod is told its address in POD_IP", hint="python -m dynamos.deploy.unit")
@@ -62,9 +64,10 @@ def run(role: str, path: Path) -> int:
 
     try:
         code = unit.once(role, serve, sys.stderr.fileno())
-        return code if vitals.is_ready() or code not in _PASSING else _again(code)
+        return code if (vitals and vitals.is_ready()) or code not in _PASSING else _again(code)
     finally:
-        vitals.close()
+        if vitals:
+            vitals.close()
 
 
 def _keep_secret(place: Path) -> None:

@@ -6,12 +6,17 @@ import asyncio
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from dynamos.kit.errors import Conflict
+
 TURN_SECONDS = 3.0
 """How long the event loop may take to come to what it is asked."""
 
 
 class Vitals:
-    """Answers at `port`: /readyz once `ready` was called, /healthz as long as the loop that called it turns."""
+    """Answers at `port`: /readyz once `ready` was called, /healthz as long as the loop that called it turns.
+
+    Raises Conflict where somebody else is at the port.
+    """
 
     def __init__(self, port: int, host: str = "") -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -28,7 +33,10 @@ class Vitals:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 """Say nothing: it comes every few seconds."""
 
-        self._server = ThreadingHTTPServer((host, port), Handler)
+        try:
+            self._server = ThreadingHTTPServer((host, port), Handler)
+        except OSError as error:
+            raise Conflict(f"nobody can ask at port {port} how the unit is: {error.strerror}", where=host) from error
         self._server.daemon_threads = True
         self.port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, name="vitals", daemon=True).start()

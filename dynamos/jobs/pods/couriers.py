@@ -37,6 +37,7 @@ class Courier:
         self.lost: Callable[[str], object] = lambda _: self._keep(StepReport(why="lost"))
         self.gone: Callable[[], object] = lambda: None
         self._reader, self._writer = reader, writer
+        self.address: str = writer.get_extra_info("peername")[0]
         self.alive = True
         self._changed = asyncio.Event()
         self._hearing = asyncio.create_task(self._hear())

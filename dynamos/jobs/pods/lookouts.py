@@ -11,8 +11,9 @@ from contextlib import suppress
 
 from dynamos.jobs.pods import seen
 from dynamos.jobs.pods.api import Pods
+from dynamos.jobs.pods.hails import HAIL_PORT, Hails
 from dynamos.jobs.pods.seen import PodSeen
-from dynamos.kit.errors import DynamosError, TimedOut
+from dynamos.kit.errors import DynamosError, TimedOut, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -28,9 +29,23 @@ class Lookout:
         self._party = party
         self._scheduling = scheduling
         self._seen: dict[str, PodSeen] = {}
+        self._hailed: dict[str, str] = {}
+        self._hails: Hails | None = None
         self._waiting: dict[str, set[asyncio.Event]] = defaultdict(set)
         self.strange: Callable[[str], object] = lambda _: None
         self._task = asyncio.create_task(self._watch())
+
+    async def listen(self, address: str) -> None:
+        """Hear from pods themselves that they are up, at an address of ours; at none they are not heard.
+
+        Raises Unavailable.
+        """
+        if not address:
+            return
+        try:
+            self._hails = await Hails.open(address, self.hailed)
+        except OSError as error:
+            raise Unavailable(f"nobody can hail us at port {HAIL_PORT}: {error.strerror}", where=address) from error
 
     def last(self, name: str) -> PodSeen:
         """Give what was last told of a pod."""
@@ -39,9 +54,22 @@ class Lookout:
     def forget(self, name: str) -> None:
         """Keep nothing of a pod any more."""
         self._seen.pop(name, None)
+        self._hailed.pop(name, None)
+
+    def hailed(self, name: str, address: str) -> None:
+        """Take note of the address that a pod says to have. Counts only for one that is waited for."""
+        if name in self._waiting and name not in self._hailed:
+            self._hailed[name] = address
+            self._wake(name)
+
+    async def whereabouts(self, name: str) -> str:
+        """Wait for an address at which a pod may be: the cluster tells it, or whoever says to be that pod."""
+        while not (found := self.last(name).address or self._hailed.get(name, "")):
+            await self._change(name)
+        return found
 
     async def address(self, name: str) -> str:
-        """Wait for the address of a pod."""
+        """Wait for the address that the cluster tells of a pod."""
         while not (found := self.last(name).address):
             await self._change(name)
         return found
@@ -72,6 +100,8 @@ class Lookout:
 
     async def close(self) -> None:
         """Watch no more."""
+        if self._hails is not None:
+            self._hails.close()
         self._task.cancel()
         with suppress(asyncio.CancelledError):
             await self._task
@@ -102,7 +132,10 @@ class Lookout:
         self._seen[pod.name] = pod
         if not pod.gone and not pod.leaving:
             self.strange(pod.name)
-        for event in self._waiting.get(pod.name, ()):
-            event.set()
+        self._wake(pod.name)
         if pod.gone and pod.name not in self._waiting:
             self.forget(pod.name)
+
+    def _wake(self, name: str) -> None:
+        for event in self._waiting.get(name, ()):
+            event.set()

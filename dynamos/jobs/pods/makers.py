@@ -8,7 +8,7 @@ import secrets
 import ssl
 import time
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -76,18 +76,32 @@ class Maker:
 
         found: list[Courier] = []
 
-        async def connected() -> Courier:
-            address = await self.lookout.address(made.name)
+        async def knock(address: str) -> Courier:
             found.append(await Courier.reach((address, PORT), made.context, within=within))
-            return found[0]
+            return found[-1]
 
-        work = bounded(f"pod {made.name} starts", connected(), within=within)
+        work = bounded(f"pod {made.name} starts", self._find(made, knock), within=within)
         try:
             return await self.unless_trouble(made, work, where=where)
         except BaseException:
             for courier in found:  # it came when nobody waited any more
                 courier.let_go()
             raise
+
+    async def _find(self, made: Made, knock: Callable[[str], Awaitable[Courier]]) -> Courier:
+        """Knock where a pod says to be, unless the cluster tells that it is elsewhere: then there."""
+        place = await self.lookout.whereabouts(made.name)
+        knocking = asyncio.ensure_future(knock(place))
+        told = asyncio.ensure_future(self.lookout.address(made.name))
+        try:
+            await asyncio.wait((knocking, told), return_when=asyncio.FIRST_COMPLETED)
+            if not (knocking.done() and knocking.exception() is None) and await told != place:
+                return await knock(told.result())
+            return await knocking
+        finally:
+            for task in (knocking, told):
+                task.cancel()
+            await asyncio.gather(knocking, told, return_exceptions=True)
 
     async def unless_trouble(self, made: Made, work: Coroutine[Any, Any, T], *, where: str) -> T:
         """Do `work`, unless the cluster tells that the pod will not: then raise why."""

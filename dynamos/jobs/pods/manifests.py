@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from dynamos.jobs.pods.hails import HAIL_PORT
 from dynamos.jobs.pods.passes import Pass
 from dynamos.jobs.pods.settings import POOL, PORT, SHAPE, Home, PodsConfig
 from dynamos.jobs.pods.shapes import COURIER_BYTES, Shape, Slot, slot_names
@@ -71,7 +72,7 @@ def pod(
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [
-            _courier(tuple(slots), config),
+            _courier(name, tuple(slots), home, config),
             *(_step(*each, config, known.get(each[0], "")) for each in slots.items()),
         ],
         "volumes": _volumes(name, slots, config),
@@ -87,7 +88,9 @@ def _meta(name: str, home: Home, config: PodsConfig) -> Manifest:
     return {**meta, "ownerReferences": home.owners} if home.owners else meta
 
 
-def _courier(slots: tuple[str, ...], config: PodsConfig) -> Manifest:
+def _courier(pod: str, slots: tuple[str, ...], home: Home, config: PodsConfig) -> Manifest:
+    agent = f"[{home.address}]" if ":" in home.address else home.address
+    hailed = {"COURIER_POD": pod, "COURIER_AGENT": f"{agent}:{HAIL_PORT}"} if agent else {}
     return {
         "name": COURIER,
         "image": config.courier,
@@ -95,6 +98,7 @@ def _courier(slots: tuple[str, ...], config: PodsConfig) -> Manifest:
         "env": [
             {"name": "COURIER_SLOTS", "value": ",".join(slots)},
             {"name": "COURIER_PATIENCE", "value": f"{_PATIENCE_SECONDS}s"},
+            *({"name": key, "value": value} for key, value in hailed.items()),
         ],
         "ports": [{"name": "courier", "containerPort": PORT}],
         # The kubelet starts the next container when this hook has come back: an init container would cost a second.

@@ -140,7 +140,7 @@ class PodPart:
         if not courier.alive:
             self._courier_gone()
         courier.assign(work_of(self._assignment, self._shape, deadline=max(0.0, self._left()), data=self._data))
-        self._pumps = Pumps((self._maker.lookout.last(made.name).address, PORT), made.context)
+        self._pumps = Pumps((courier.address, PORT), made.context)
         self._flowing = len(inputs) + len(outputs)
         for name, descriptor in inputs.items():
             self._pumps.bring(name, descriptor, self._flowed)

@@ -75,14 +75,21 @@ class Pumps:
         except BaseException:
             raw.close()
             raise
+        try:
+            self._join(connection, name)
+            connection.settimeout(None)
+            connection.sendall(json.dumps({"stream": name}).encode() + b"\n")
+        except BaseException:
+            self._forget(connection)
+            connection.close()
+            raise
+        return connection
+
+    def _join(self, connection: ssl.SSLSocket, name: str) -> None:
         with self._lock:
             if self._cut:
-                connection.close()
                 raise ConnectionAbortedError(name)
             self._connections.add(connection)
-        connection.settimeout(None)
-        connection.sendall(json.dumps({"stream": name}).encode() + b"\n")
-        return connection
 
     def _into(self, connection: ssl.SSLSocket, descriptor: int) -> None:
         poll = select.poll()

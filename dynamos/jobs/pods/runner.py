@@ -59,6 +59,7 @@ class KubernetesRunner:
         """
         runner = cls(config, home, pods, data=data)
         try:
+            await runner._lookout.listen(home.address)
             await runner._rehearse(required=required)
         except BaseException:
             await runner.close()

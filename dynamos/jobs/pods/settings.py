@@ -52,11 +52,15 @@ class PodsConfig(Value):
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Whose pods they are: a party's, and of one agent's pod, with which they go. Without `uid` nobody owns them."""
+    """Whose pods they are: a party's, and of one agent's pod, with which they go. Without `uid` nobody owns them.
+
+    `address` is where the agent hears that a pod is up; without one only the cluster tells.
+    """
 
     party: str
     pod: str = ""
     uid: str = ""
+    address: str = ""
 
     @property
     def labels(self) -> dict[str, str]:

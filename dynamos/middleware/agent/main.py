@@ -161,7 +161,7 @@ async def _in_pods(config: AgentConfig) -> KubernetesRunner:
     from dynamos.jobs.pods.lightkubes import LightkubePods  # noqa: PLC0415  of the extra `kubernetes`
 
     assert config.pods is not None
-    home = PodsHome(config.name, *_own_pod(config))
+    home = PodsHome(config.name, *_own_pod(config), address=host(""))
     pods = LightkubePods(config.pods, home)
     return await KubernetesRunner.open(config.pods, home, pods, data=config.data, required=_strict(config))
 

@@ -83,7 +83,7 @@ def verdict(spot: Spot, target: Target, ways: frozenset[tuple[str, str]]) -> tup
             return True, "no policy is in its way: it shows that there is an answer"
         return False, f"{target.name} takes nothing from strangers"
     if spot.kind == "job":
-        return False, "a job's pod has no way out"
+        return False, "a job's pod has no way out but its hail to its own agent, a datagram"
     if target.kind in ("dns", "bus"):
         return True, f"all but jobs need the {target.kind}"
     if spot.kind == "agent":

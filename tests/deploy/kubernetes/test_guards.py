@@ -11,6 +11,7 @@ from dynamos.deploy.kubernetes.checks import check, questions
 from dynamos.deploy.kubernetes.facts import Facts, Node, Right
 from dynamos.deploy.kubernetes.guards import KINDS, guards
 from dynamos.deploy.kubernetes.manifests import objects
+from dynamos.jobs.pods.hails import HAIL_PORT
 from dynamos.kit.errors import Mistakes
 from support import plans
 
@@ -36,17 +37,24 @@ def test_every_namespace_is_guarded_and_a_pod_of_a_job_twice(plan):
     assert all(each["metadata"]["labels"]["dynamos.dev/testbed"] == plans.CONTROL for each in public)
 
 
-def test_cilium_denies_metadata_and_kubelets_to_all_and_everything_to_jobs():
+def test_cilium_denies_metadata_and_kubelets_to_all_and_everything_but_hails_to_jobs():
     spec = named(CILIUM, "south")
     metadata, kubelets = spec["guard"]["egressDeny"]
     assert metadata == {"toCIDR": ["169.254.169.254/32", "fd00:ec2::254/128"]}
     assert kubelets["toEntities"] == ["host", "remote-node"]
     assert kubelets["toPorts"] == [{"ports": [{"port": "10250", "protocol": "TCP"}]}]
     assert spec["guard"]["endpointSelector"] == {}
-    assert spec["guard-jobs"] == {
-        "endpointSelector": {"matchLabels": {"dynamos.dev/role": "job"}},
-        "egressDeny": [{"toEntities": ["all"]}],
+    assert spec["guard-jobs"]["endpointSelector"] == {"matchLabels": {"dynamos.dev/role": "job"}}
+    outside, inside = spec["guard-jobs"]["egressDeny"]
+    assert outside == {"toEntities": ["world", "host", "remote-node", "kube-apiserver"]}
+    assert inside["toEntities"] == ["all"]
+    shut = {
+        (port["protocol"], number)
+        for port in inside["toPorts"][0]["ports"]
+        for number in range(int(port["port"]), port["endPort"] + 1)
     }
+    everything = {(protocol, number) for protocol in ("TCP", "UDP", "SCTP") for number in range(1, 65536)}
+    assert everything - shut == {("UDP", HAIL_PORT)}
 
 
 def test_cilium_lets_agents_alone_reach_the_api_server_which_is_no_address_there():
@@ -63,7 +71,11 @@ def test_calico_looks_at_its_guards_before_what_an_agent_may_open():
         assert spec["order"] < 1000  # where NetworkPolicies are
         assert spec["types"] == ["Egress"]
         assert {rule["action"] for rule in spec["egress"]} == {"Deny"}
-    assert named(CALICO, "south")["guard-jobs"]["selector"] == "dynamos.dev/role == 'job'"
+    jobs = named(CALICO, "south")["guard-jobs"]
+    assert jobs["selector"] == "dynamos.dev/role == 'job'"
+    others, hails = jobs["egress"]
+    assert others["notProtocol"] == hails["protocol"] == "UDP"
+    assert hails["destination"] == {"notPorts": [HAIL_PORT]}
     nets = [rule.get("destination", {}).get("nets") for rule in named(CALICO)["guard"]["egress"]]
     assert nets == [["169.254.169.254/32"], ["fd00:ec2::254/128"], None]
 

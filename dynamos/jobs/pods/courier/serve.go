@@ -86,6 +86,7 @@ func serve(s settings) error {
 	}
 	gone := make(chan error, 1)
 	go c.accept(listener, config, gone)
+	go c.hail()
 	select {
 	case <-stop:
 		return nil

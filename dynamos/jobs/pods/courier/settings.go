@@ -17,6 +17,8 @@ type settings struct {
 	folder   string        // shared with the other containers: bin/launch, and steps/SLOT/socket for each of them
 	pass     string        // the courier's certificate and key, and the certificate of the one agent that it answers
 	listen   string        // where the agent reaches it
+	pod      string        // what the agent calls the pod
+	agent    string        // where the agent hears that the pod is up; none: it learns that from the cluster
 	slots    []string      // the containers of steps
 	patience time.Duration // for how long it waits for its agent to come
 }
@@ -32,6 +34,7 @@ func settingsOf(get func(string) string) settings {
 	if value := get("COURIER_LISTEN"); value != "" {
 		found.listen = value
 	}
+	found.pod, found.agent = get("COURIER_POD"), get("COURIER_AGENT")
 	if value, err := time.ParseDuration(get("COURIER_PATIENCE")); err == nil {
 		found.patience = value
 	}
