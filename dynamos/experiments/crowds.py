@@ -114,6 +114,9 @@ async def _run(
             await _until_all_run(http, requests, tokens, within)
             given = await asyncio.to_thread(meanwhile)
             told = [await each for each in asking]
+        except BaseException:
+            await _end(http, requests, tokens)
+            raise
         finally:
             for task in asking:
                 task.cancel()
@@ -162,6 +165,12 @@ async def _until_all_run(
             return
         await asyncio.sleep(LOOK_SECONDS)
     raise TimedOut(f"of {len(requests)} jobs, {running.total()} run", hint="a busy machine needs a longer pause")
+
+
+async def _end(http: httpx.AsyncClient, requests: Sequence[Request], tokens: dict[str, str]) -> None:
+    """Cancel what may still run: the next trial needs its places."""
+    paths = [(f"{BASE}/jobs/{quote(each.job, safe='')}", _headers(tokens[each.user])) for each in requests]
+    await asyncio.gather(*(http.delete(path, headers=headers) for path, headers in paths), return_exceptions=True)
 
 
 async def _record(http: httpx.AsyncClient, request: Request, token: str, told: Told) -> dict[str, Any]:

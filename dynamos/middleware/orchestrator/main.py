@@ -19,7 +19,6 @@ from dynamos.knowledge.presence import Presences
 from dynamos.middleware import telemetry
 from dynamos.middleware.configs import MeetingsConfig, OrchestratorConfig
 from dynamos.middleware.identity.requestors import Requestors
-from dynamos.middleware.instances import parsed
 from dynamos.middleware.messages import (
     CancelJob,
     Change,
@@ -41,6 +40,7 @@ from dynamos.middleware.orchestrator.jobbooks import JobBook
 from dynamos.middleware.orchestrator.lives import Life
 from dynamos.middleware.orchestrator.orchestrators import Orchestrator
 from dynamos.middleware.orchestrator.overviews import Overview
+from dynamos.middleware.orchestrator.silences import Silences
 from dynamos.middleware.steering import Steer, Watch
 from dynamos.middleware.views import background
 from dynamos.model.values import Value
@@ -86,9 +86,9 @@ async def _serve(config: OrchestratorConfig, ready: Callable[[str], None], advis
         await stack.enter_async_context(leases.lease(kb, life))
         await bury(kb, await book.recover(leases.held(kb, life)))
         stack.push_async_callback(orchestrator.close)
-        watch = lambda: _watch_parties(presences, orchestrator)  # noqa: E731  a work has no arguments
+        silences = Silences(kb.bus, presences, orchestrator.lose)
         heirs = Heirs(life, book, presences.online, lambda lost: bury(kb, lost))
-        works = (watch, book.follow, heirs.follow, orchestrator.enforce, *helm.works)
+        works = (silences.follow, book.follow, heirs.follow, orchestrator.enforce, *helm.works)
         await stack.enter_async_context(background(*works))
         ears = await _listen(kb, orchestrator, curator, book, life=life, helm=helm)
         ready(config.bus)
@@ -156,14 +156,6 @@ def _meetings(config: MeetingsConfig | None, kb: KnowledgeBase) -> Meetings | No
     if config.scope == "request":
         return PerRequest(kb.bus, config.sites, config.slots)
     return Standing(config.networks)
-
-
-async def _watch_parties(presences: Presences[Presence], orchestrator: Orchestrator) -> None:
-    """Whenever an agent goes, its parts are lost."""
-    async with presences.changes() as changes:
-        async for item in changes:
-            if item.value is None:
-                orchestrator.lose(*parsed(item.name))
 
 
 async def _listen(
