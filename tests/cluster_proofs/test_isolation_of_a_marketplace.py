@@ -7,22 +7,20 @@ import pytest
 from dynamos.testbed.proofs.clusters import isolation
 from support import pod_networks
 from support.clusters import eventually
-from support.markets import MARKETS, asked, market
+from support.markets import market
 
 pytest.importorskip("lightkube", reason="the extra kubernetes is not here")
 deployed = pytest.importorskip("support.deployed")
 scenes = pytest.importorskip("support.cluster_scenes")
 
 pytestmark = [pytest.mark.cluster, pytest.mark.soak, pytest.mark.xdist_group("cluster")]
-USER = "jorrit.stutterheim@cloudnation.nl"
+USER = "meg@united.example"
 NAME = "proven"
 OUTSIDE = "proven-outside"
-WAGES = MARKETS / "wage-gap" / "requests" / "wage-gap.json"
 
 
 def test_nothing_gets_through_but_what_policy_is_for_while_pods_of_jobs_wait_and_work(sites, tmp_path):
     with market(sites, tmp_path, NAME) as made:
-        made.write("marketplace: wage-gap\n")
         made.stack.up()
         pod_networks.load_shell(sites)
         sites.kubectl("create", "namespace", OUTSIDE)
@@ -48,7 +46,7 @@ def _with_jobs(sites, made):
     found = []
 
     def waiting() -> bool:
-        asked(made.state, NAME, WAGES, USER)
+        made.ask("fleet-age", USER)
         found[:] = [deployed.Deployed.of(sites, NAME, OUTSIDE)]
         return "job" in found[0].kinds
 

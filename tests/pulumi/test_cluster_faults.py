@@ -25,14 +25,15 @@ from support.markets import Market, market
 from support.replicas import Load
 
 pytestmark = [pytest.mark.cluster, pytest.mark.soak, pytest.mark.xdist_group("cluster")]
-USER = "jorrit.stutterheim@cloudnation.nl"
+USER = "meg@united.example"
 NODES = 3
-MORE = "  busReplicas: 3\n  orchestrators: 2\n  agents: 2\nmarketplace: wage-gap\n"
+MORE = "  busReplicas: 3\n  orchestrators: 2\n  agents: 2\n"
 BODY = {
     "type": "sqlDataRequest",
-    "providers": ["VU", "UVA"],
-    "query": "SELECT p.Geslacht, s.Salschal FROM Personen p JOIN Aanstellingen s ON p.Unieknr = s.Unieknr",
-    "algorithm": "average",
+    "providers": ["registry"],
+    "query": "SELECT manufacturer, year FROM planes WHERE year IS NOT NULL",
+    "algorithm": "mean",
+    "algorithmColumns": {"group": "manufacturer", "value": "year"},
     "deadline": "20s",
 }
 BEFORE, AFTER, AWAY_SECONDS, BACK_SECONDS = 5, 10, 30.0, 180.0
@@ -84,6 +85,8 @@ class Place:
     def answers_again(self) -> None:
         """Wait until requests bring their rows again, several in a row."""
 
+        last: list[object] = []
+
         def well() -> bool:
             load = self.load()
 
@@ -92,9 +95,13 @@ class Place:
                     load._ask(number)
 
             self.cluster.inside(play, self.node)
-            return load.bad == []
+            last[:] = load.bad
+            return not last
 
-        eventually("requests are answered again", well, within=BACK_SECONDS)
+        try:
+            eventually("requests are answered again", well, within=BACK_SECONDS)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {last}") from None
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +128,7 @@ def lose_a_node(place: Place) -> None:
 
 
 def lose_an_agent(place: Place) -> None:
-    place.kill_pod("agent", f"{place.name}-vu")
+    place.kill_pod("agent", f"{place.name}-registry")
 
 
 def lose_an_orchestrator(place: Place) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,14 +13,28 @@ from pathlib import Path
 import pytest
 from cluster.clusters import Cluster
 
+from dynamos.deploy.images import references
 from dynamos.deploy.pulumi.engines import checkout, find_engine
 from dynamos.deploy.pulumi.stacks import Stack
 from dynamos.kit.errors import NotFound, Unavailable
+from support.clusters import eventually
 
 _VARIABLES = ("PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE", "DYNAMOS_STATE")
 _BUILD_SECONDS = 900
+_TOLD_SECONDS = 90.0
 MARKETS = checkout() / "profiles" / "marketplaces"
 REQUESTS = MARKETS / "aviation" / "requests"
+
+
+def _until_told(cluster: Cluster, wanted: set[str]) -> None:
+    """Wait until every node tells that it has the images: kubelets do so some seconds late."""
+
+    def told() -> bool:
+        nodes = json.loads(cluster.kubectl("get", "nodes", "-o", "json"))["items"]
+        has = [{name for image in each["status"].get("images", ()) for name in image["names"]} for each in nodes]
+        return all(any(name.endswith(w.partition("@")[2]) for name in found) for found in has for w in wanted)
+
+    eventually("every node tells of the images", told, within=_TOLD_SECONDS)
 
 
 class Market:
@@ -74,6 +89,7 @@ def market(cluster: Cluster, folder: Path, name: str) -> Iterator[Market]:
     assert built.returncode == 0, built.stderr
     for each in ("dynamos", "courier", "bus"):
         cluster.load(images / f"{each}.tar")
+    _until_told(cluster, {built.reference() for built in references.read(images).values()})
     with pytest.MonkeyPatch.context() as patch:
         for variable in _VARIABLES:
             patch.delenv(variable, raising=False)

@@ -44,8 +44,9 @@ def prepare(
     folders = profiles.prepare(profile, data or DEFAULT / marketplace.name)
     folder.make()
     certify(Grounds(folder, profile, marketplace, 0, 0))
-    read = {party.name: files_of(party, folders[party.name]) for party in marketplace.parties.values()
-            if party.data and party.name not in profile.cluster.claims}  # fmt: skip
+    own = (each for each in marketplace.parties.values() if each.name in folders)
+    read = {each.name: found for each in own
+            if each.name not in profile.cluster.claims and (found := files_of(each, folders[each.name]))}  # fmt: skip
     files = _files(profile, marketplace, folder, images, read)
     plan = Plan(profile, marketplace, images, files, read, api_servers)
     if mistakes := too_large(plan):
@@ -54,7 +55,9 @@ def prepare(
 
 
 def files_of(party: Party, folder: Path) -> dict[str, bytes]:
-    """Give the files of a party's tables, by their paths in its folder."""
+    """Give the files of a party's tables, by their paths in its folder: all of them where it names none."""
+    if not party.data:
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     found: dict[str, bytes] = {}
     for tables in party.data.values():
         for source in tables.values():

@@ -76,6 +76,12 @@ def test_the_same_files_are_packed_the_same():
     assert not fits({"a": b"x" * (SMALL + 1)})
 
 
+def test_of_a_party_that_names_no_tables_every_file_is_taken(tmp_path):
+    (tmp_path / "wageGap").mkdir()
+    (tmp_path / "wageGap" / "Personen.csv").write_text("a\n1\n")
+    assert files_of(Party(name="p"), tmp_path) == {"wageGap/Personen.csv": b"a\n1\n"}
+
+
 def test_all_files_of_a_partys_tables_are_taken_and_no_others(tmp_path):
     for name in ("flights.csv", "parts/1.csv", "parts/2.csv", "year-1.csv", "year-2.csv", "private.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
