@@ -21,7 +21,7 @@ from dynamos.deploy.provisioning import token_for
 from dynamos.deploy.states import StateFolder
 from dynamos.testbed.wanted import PORTS
 from support.clusters import eventually, needs_cluster
-from support.markets import Market, market
+from support.markets import Market, load_ours, market
 from support.replicas import Load
 
 pytestmark = [pytest.mark.cluster, pytest.mark.soak, pytest.mark.xdist_group("cluster")]
@@ -125,6 +125,7 @@ def lose_a_node(place: Place) -> None:
     place.cluster.kill(victim)
     threading.Event().wait(AWAY_SECONDS)  # what is shown is what happens meanwhile
     place.cluster.start(victim)
+    load_ours(place.cluster, [victim])  # a real node still has its images
 
 
 def lose_an_agent(place: Place) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,6 +35,16 @@ def _until_told(cluster: Cluster, wanted: set[str]) -> None:
         return all(any(name.endswith(w.partition("@")[2]) for name in found) for found in has for w in wanted)
 
     eventually("every node tells of the images", told, within=_TOLD_SECONDS)
+
+
+def load_ours(cluster: Cluster, nodes: Sequence[str] = ()) -> None:
+    """Import our images into nodes, all if not said."""
+    for each in ("dynamos", "courier", "bus"):
+        cluster.load(_images() / f"{each}.tar", nodes)
+
+
+def _images() -> Path:
+    return checkout() / ".dynamos" / "images"
 
 
 class Market:
@@ -81,14 +91,13 @@ def market(cluster: Cluster, folder: Path, name: str) -> Iterator[Market]:
         find_engine()
     except Unavailable as error:
         pytest.skip(str(error))
-    images = checkout() / ".dynamos" / "images"
+    images = _images()
     build = [sys.executable, "-m", "dynamos.cli.main", "images", "build", "--to", str(images)]
     built = subprocess.run(build, capture_output=True, text=True, timeout=_BUILD_SECONDS, check=False)
     if built.returncode == Unavailable.exit:
         pytest.skip(built.stderr)
     assert built.returncode == 0, built.stderr
-    for each in ("dynamos", "courier", "bus"):
-        cluster.load(images / f"{each}.tar")
+    load_ours(cluster)
     _until_told(cluster, {built.reference() for built in references.read(images).values()})
     with pytest.MonkeyPatch.context() as patch:
         for variable in _VARIABLES:
