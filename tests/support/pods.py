@@ -129,6 +129,8 @@ class LocalPods:
         self._tell(pod)
         if pod.task is not None:
             pod.task.cancel()
+            await asyncio.wait((pod.task,))
+        below = [pid for process in pod.processes.values() for pid in _below(process.pid)]
         for process in pod.processes.values():
             with suppress(ProcessLookupError):
                 process.terminate()
@@ -138,6 +140,9 @@ class LocalPods:
             if late:
                 self.kill(name)
                 await asyncio.wait(late)
+        for pid in below:  # a container ends with everything in it
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.pods.pop(name, None)
         shutil.rmtree(pod.folder, ignore_errors=True)
         self._tell(pod, gone=True)
@@ -194,9 +199,10 @@ class LocalPods:
                 return
             await self._start(pod, container)
             if hook := container.get("lifecycle", {}).get("postStart"):
-                words = hook["exec"]["command"]
-                process = await asyncio.create_subprocess_exec(courier_program(), *words[1:], env=_env(pod, container))
-                await process.wait()
+                words = [str(courier_program()), *hook["exec"]["command"][1:]]
+                await self._spawn(pod, f"hook of {container['name']}", words, _env(pod, container))
+                await pod.processes[f"hook of {container['name']}"].wait()
+                del pod.processes[f"hook of {container['name']}"]
             self.tell(pod.name, podIP=pod.address, phase="Running")
 
     async def _start(self, pod: LocalPod, container: Manifest) -> None:
@@ -204,10 +210,19 @@ class LocalPods:
         words = [sys.executable if word == "python" else word for word in words]
         if not words:
             words = [str(courier_program()), *container["args"]]
-        process = await asyncio.create_subprocess_exec(*words, env=_env(pod, container), stdin=subprocess.DEVNULL)
-        pod.processes[container["name"]] = process
+        process = await self._spawn(pod, container["name"], words, _env(pod, container))
         self._state(pod, container["name"], {"running": {}})
         asyncio.create_task(self._see_end(pod, container["name"], process))  # noqa: RUF006  ends with its process
+
+    @staticmethod
+    async def _spawn(pod: LocalPod, name: str, words: list[str], env: dict[str, str]) -> asyncio.subprocess.Process:
+        """Start a process of a pod. Where the pod goes meanwhile, it is among those that go with it."""
+        starting = asyncio.ensure_future(asyncio.create_subprocess_exec(*words, env=env, stdin=subprocess.DEVNULL))
+        try:
+            await asyncio.shield(starting)
+        finally:
+            pod.processes[name] = await starting
+        return pod.processes[name]
 
     async def _see_end(self, pod: LocalPod, name: str, process: asyncio.subprocess.Process) -> None:
         code = await process.wait()

@@ -94,7 +94,8 @@ def tried(spot: Spot, target: Target):
 def test_what_gets_through_though_nothing_permits_it_is_a_leak_with_evidence():
     with listening() as port:
         cell = tried(SPOTS[1], Target("bus", "bus", "127.0.0.1", port))
-    assert (cell.verdict, cell.evidence, cell.why) == ("leak", "connected", "a job's pod has no way out")
+    assert (cell.verdict, cell.evidence) == ("leak", "connected")
+    assert cell.why.startswith("a job's pod has no way out but its hail")
 
 
 def test_what_is_permitted_and_gets_through_is_right():
