@@ -86,6 +86,7 @@ def test_a_server_that_is_killed_takes_nothing_with_it_and_nobody_stays_away(tmp
     run(tmp_path, play)
 
 
+@pytest.mark.e2e
 @pytest.mark.xdist_group("hub")
 def test_what_is_kept_while_the_leader_dies_is_kept_once_and_every_watch_tells_it(tmp_path: Path) -> None:
     async def play(it: Hub, units) -> None:

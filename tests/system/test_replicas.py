@@ -53,6 +53,7 @@ def cancel(it, jobs) -> None:
             client.delete(f"/api/v1/jobs/{job}").raise_for_status()
 
 
+@pytest.mark.e2e
 def test_no_request_is_lost_while_one_of_two_orchestrators_is_replaced(it, more):
     old, new = more("orchestrator", "orchestrator"), more("orchestrator", "orchestrator")
     asking = load(it)
