@@ -43,7 +43,7 @@ def test_it_answers_as_the_laptop_does_is_changed_in_place_and_leaves_nothing(cl
         assert not made.stack.preview().changed
         made.write("  warmPods: 1\n")
         steps = {(step.action, step.kind) for step in made.stack.up().steps}
-        assert steps == {("update", "Secret"), ("update", "Deployment")}
+        assert steps == {("update", "Secret"), ("update", "Deployment"), ("update", "ResourceQuota")}
         assert made.ask(*ASKED[0])
         made.stack.destroy()
         assert made.left() == []
