@@ -81,6 +81,7 @@ def _calico(plan: Plan, party: str) -> list[Manifest]:
         ways: list[dict[str, Any]] = [
             {"action": "Deny", "notProtocol": "UDP"},
             {"action": "Deny", "protocol": "UDP", "destination": {"notPorts": [HAIL_PORT]}},
+            {"action": "Deny", "protocol": "UDP", "destination": {"notSelector": f"{ROLE} == 'agent'"}},
         ]
         found.append(_calico_policy(plan, party, "guard-jobs", f"{ROLE} == 'job'", ways))
     return found

@@ -51,6 +51,7 @@ def party(plan: Plan, name: str) -> list[Manifest]:
     """Give the policies of a party's namespace. A pod of a job has one way in, from its agent, and one way out: there
     it says that it is up."""
     where, agent, job = plan.namespace_of(name), {ROLE: "agent"}, {ROLE: "job"}
+    to_courier, hail = _way([_pods(agent)], COURIER_PORT), _way([_pods(agent)], HAIL_PORT, "UDP")
     hubs = [_pods({ROLE: role}, where=plan.control) for role in ("bus", "leaf")]
     ways = [
         _way(hubs, PORTS["bus"]),
@@ -62,15 +63,7 @@ def party(plan: Plan, name: str) -> list[Manifest]:
         *_shut(plan, where, name),
         _dns(plan, where, ["agent"], name),
         _policy(plan, where, "agent", agent, name, ingress=[_way([_pods(job)], HAIL_PORT, "UDP")], egress=ways),
-        _policy(
-            plan,
-            where,
-            "job",
-            job,
-            name,
-            ingress=[_way([_pods(agent)], COURIER_PORT)],
-            egress=[_way([_pods(agent)], HAIL_PORT, "UDP")],
-        ),
+        _policy(plan, where, "job", job, name, ingress=[to_courier], egress=[hail]),
     ]
 
 

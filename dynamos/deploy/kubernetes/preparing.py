@@ -44,9 +44,8 @@ def prepare(
     folders = profiles.prepare(profile, data or DEFAULT / marketplace.name)
     folder.make()
     certify(Grounds(folder, profile, marketplace, 0, 0))
-    own = (each for each in marketplace.parties.values() if each.name in folders)
-    read = {each.name: found for each in own
-            if each.name not in profile.cluster.claims and (found := files_of(each, folders[each.name]))}  # fmt: skip
+    brought = [name for name in marketplace.parties if name in folders and name not in profile.cluster.claims]
+    read = {name: found for name in brought if (found := files_of(marketplace.parties[name], folders[name]))}
     files = _files(profile, marketplace, folder, images, read)
     plan = Plan(profile, marketplace, images, files, read, api_servers)
     if mistakes := too_large(plan):

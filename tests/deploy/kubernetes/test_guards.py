@@ -73,9 +73,12 @@ def test_calico_looks_at_its_guards_before_what_an_agent_may_open():
         assert {rule["action"] for rule in spec["egress"]} == {"Deny"}
     jobs = named(CALICO, "south")["guard-jobs"]
     assert jobs["selector"] == "dynamos.dev/role == 'job'"
-    others, hails = jobs["egress"]
-    assert others["notProtocol"] == hails["protocol"] == "UDP"
-    assert hails["destination"] == {"notPorts": [HAIL_PORT]}
+    others, *hails = jobs["egress"]
+    assert others["notProtocol"] == "UDP"
+    assert {each["protocol"] for each in hails} == {"UDP"}
+    wrong_port, nobodys_agent = (each["destination"] for each in hails)
+    assert wrong_port == {"notPorts": [HAIL_PORT]}
+    assert nobodys_agent == {"notSelector": "dynamos.dev/role == 'agent'"}
     nets = [rule.get("destination", {}).get("nets") for rule in named(CALICO)["guard"]["egress"]]
     assert nets == [["169.254.169.254/32"], ["fd00:ec2::254/128"], None]
 
