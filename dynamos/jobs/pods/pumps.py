@@ -68,14 +68,14 @@ class Pumps:
             done()
 
     def _reach(self, name: str) -> ssl.SSLSocket:
-        raw = socket.create_connection(self._address, timeout=_REACH_SECONDS)
+        """Connect to the courier for one stream. Raises OSError."""
+        family = socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
+        # Wrapped before it is connected: of one that is reset meanwhile, the module ssl would leave a socket open.
+        connection = self._context.wrap_socket(socket.socket(family), suppress_ragged_eofs=False)
         try:
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection = self._context.wrap_socket(raw, suppress_ragged_eofs=False)
-        except BaseException:
-            raw.close()
-            raise
-        try:
+            connection.settimeout(_REACH_SECONDS)
+            connection.connect(self._address)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._join(connection, name)
             connection.settimeout(None)
             connection.sendall(json.dumps({"stream": name}).encode() + b"\n")
