@@ -179,5 +179,6 @@ def test_killing_the_supervisor_ends_every_unit():
         os.kill(status.supervisor, 9)
         for unit in status.units:
             it.wait(f"{unit.name} is gone", lambda u=unit: not Path(f"/proc/{u.pid}").exists() or _is_zombie(u.pid))
+        it.wait("the supervisor is gone, and its lock", lambda: not it.state.is_held())
         it.up()
         assert it.run().status_code == 200
