@@ -28,7 +28,7 @@ from dynamos.jobs.specs import Settings
 from dynamos.kit.errors import Cancelled, NotFound
 from dynamos.model.services import Limits
 from support import runners as on
-from support.machine import count_by_kind, gone, leftovers
+from support.machine import count_by_kind, gone, leftovers, namespaces_held
 from support.pods import LocalPods, courier_program, local_runner
 
 if TYPE_CHECKING:
@@ -495,8 +495,9 @@ def test_when_the_agent_is_killed_everything_goes(bench: Bench) -> None:
         assert agent.stdout.readline() == b"started\n"
         family = leftovers(root=agent.pid)
         assert len(family) > 3
-        agent.kill()
-    gone("processes and control groups of a killed agent", lambda: leftovers(of=family))
+        with namespaces_held(agent.pid):
+            agent.kill()
+            gone("processes and control groups of a killed agent", lambda: leftovers(of=family))
 
 
 async def _start_and_wait(bench: Bench, work: Any) -> Any:

@@ -6,7 +6,8 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 Things = frozenset[str]
@@ -47,6 +48,16 @@ def leftovers(*, root: int | None = None, of: Things | None = None) -> Things:
         found |= {f"descriptor {fd}" for fd in os.listdir("/proc/self/fd")}  # noqa: PTH208
         found |= {f"mount {line}" for line in Path("/proc/self/mounts").read_text().splitlines()}
     return frozenset(found)
+
+
+@contextmanager
+def namespaces_held(root: int) -> Iterator[None]:
+    """Keep the namespaces of `root` and its children open meanwhile, so that the kernel gives their numbers to nobody else."""
+    with ExitStack() as held:
+        for pid in _family(root):
+            for path in Path(f"/proc/{pid}/ns").iterdir():
+                held.callback(os.close, os.open(path, os.O_RDONLY))
+        yield
 
 
 def count_by_kind(things: Things) -> Counter[str]:
