@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from dynamos.testbed.nodes import Node
+from dynamos.testbed.hosts import Completed
 
 STOP, TOLD = "/run/load.stop", "/run/load.json"
 PROGRAM = """
 import http.client, json, os, sys, threading, time
 
-rate, stop, told = float(sys.argv[1]), sys.argv[2], sys.argv[3]
+rate, stop, told, host, port = float(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4], int(sys.argv[5])
 asks = json.load(sys.stdin)
 answers, threads = [], []
 
@@ -24,7 +24,7 @@ def ask(number, begin):
     name, path, headers, body = asks[number % len(asks)]
     answer = {"number": number, "name": name, "at": begin, "status": 0, "state": "", "error": ""}
     answers.append(answer)
-    connection = http.client.HTTPConnection("127.0.0.1", 8080, timeout=300)
+    connection = http.client.HTTPConnection(host, port, timeout=300)
     try:
         connection.request("POST", path, json.dumps(body), headers)
         told = connection.getresponse()
@@ -57,6 +57,14 @@ with open(told, "w") as file:
 WITHIN = 600.0
 
 
+class Asker(Protocol):
+    """Where a load comes from: a node of a testbed, or the network of a pod."""
+
+    def run(
+        self, argv: Sequence[str], *, stdin: bytes | None = None, check: bool = True, within: float = 30.0
+    ) -> Completed: ...
+
+
 @dataclass
 class Load:
     """What came of a load, once it has ended."""
@@ -84,11 +92,13 @@ class Load:
 
 
 @contextmanager
-def load(node: Node, asks: list[tuple[str, str, dict[str, str], Any]], *, rate: float = 5.0) -> Iterator[Load]:
-    """Ask all the time during the block; what came of it is known when the block has ended."""
+def load(
+    node: Asker, asks: list[tuple[str, str, dict[str, str], Any]], *, rate: float = 5.0, at: str = "127.0.0.1:8080"
+) -> Iterator[Load]:
+    """Ask the API `at` all the time during the block; what came of it is known when the block has ended."""
     node.run(["rm", "-f", STOP, TOLD])
     found = Load()
-    argv = ["/usr/bin/python3", "-c", PROGRAM, str(rate), STOP, TOLD]
+    argv = ["/usr/bin/python3", "-c", PROGRAM, str(rate), STOP, TOLD, *at.split(":")]
 
     def work() -> None:
         node.run(argv, stdin=json.dumps(asks).encode(), within=WITHIN)

@@ -52,7 +52,7 @@ def leftovers(*, root: int | None = None, of: Things | None = None) -> Things:
 
 @contextmanager
 def namespaces_held(root: int) -> Iterator[None]:
-    """Keep the namespaces of `root` and its children open meanwhile, so that the kernel gives their numbers to nobody else."""
+    """Keep the namespaces of `root` and its children open meanwhile: the kernel gives their numbers to nobody else."""
     with ExitStack() as held:
         for pid in _family(root):
             for path in Path(f"/proc/{pid}/ns").iterdir():

@@ -26,7 +26,7 @@ MARKETS = checkout() / "profiles" / "marketplaces"
 REQUESTS = MARKETS / "aviation" / "requests"
 
 
-def _until_told(cluster: Cluster, wanted: set[str]) -> None:
+def until_told(cluster: Cluster, wanted: set[str]) -> None:
     """Wait until every node tells that it has the images: kubelets do so some seconds late."""
 
     def told() -> bool:
@@ -98,7 +98,7 @@ def market(cluster: Cluster, folder: Path, name: str) -> Iterator[Market]:
         pytest.skip(built.stderr)
     assert built.returncode == 0, built.stderr
     load_ours(cluster)
-    _until_told(cluster, {built.reference() for built in references.read(images).values()})
+    until_told(cluster, {built.reference() for built in references.read(images).values()})
     with pytest.MonkeyPatch.context() as patch:
         for variable in _VARIABLES:
             patch.delenv(variable, raising=False)
