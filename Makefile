@@ -1,6 +1,6 @@
 # Every target does its own set-up from a clean checkout: a virtual environment made by uv, with every hash checked.
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e soak packages pulumi cluster kubernetes check bench fmt lock clean setup
+.PHONY: help demo test e2e soak again packages pulumi cluster kubernetes check bench fmt lock clean setup
 
 PYTHON ?= python3
 WORKERS ?= auto
@@ -30,6 +30,9 @@ e2e: $(READY) ## what takes longer: real Pulumi and Ansible, every driver, quick
 
 soak: $(READY) ## the same at full scale, and often: whole testbeds of every driver, ten kills, fifty networks at once
 	$(BIN)/python -m pytest --durations=40 -m soak
+
+again: $(READY) ## only the tests that failed last, one at a time
+	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none -m ""
 
 packages: $(READY) ## install the Debian packages that testbeds with networks need (as root; others are told which)
 	$(BIN)/dynamos doctor --fix
