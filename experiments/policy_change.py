@@ -33,9 +33,9 @@ experiment = Experiment(
     ],
     measures=[
         Measure("stopped", "ms", "median, from the change until a service was stopped", better="less", main=True),
-        Measure("stopped_p99", "ms", "99th percentile of the same", better="less"),
+        Measure("stopped_p99", "ms", "99th percentile, from the change until a service was stopped", better="less"),
         Measure("told", "ms", "median, from the change until a requestor knew", better="less"),
-        Measure("told_p99", "ms", "99th percentile of the same", better="less"),
+        Measure("told_p99", "ms", "99th percentile, from the change until a requestor knew", better="less"),
         Measure("answered", "ms", "until the change was answered, and in force", better="less"),
         Measure("bytes_after", "B", "of forbidden results that reached somebody", better="less"),
         Measure("forbidden", "count", "jobs that the change forbids"),
