@@ -13,6 +13,7 @@ import pytest
 import support
 from dynamos.deploy.images import archives, builds, layers, manifests, recipes, references, wheels
 from dynamos.deploy.images.layers import Layer
+from dynamos.jobs.pods.settings import LAUNCHER
 from dynamos.kit.errors import NotFound
 from support.pods import courier_program
 
@@ -34,6 +35,9 @@ def archives_in(folder: Path) -> tuple[dict[str, str], list[Path]]:
     shutil.copy(courier_program(), root / "courier")
     recipes.furnish(root)
     _sources(room)
+    launcher = room / LAUNCHER.lstrip("/")
+    launcher.parent.mkdir(parents=True)
+    shutil.copy(courier_program(), launcher)
     own = layers.write(room, folder / "sources.tar.gz", made_by="tests")
     carried = layers.write(root, folder / "courier.tar.gz", made_by="tests")
     made = {

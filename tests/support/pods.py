@@ -28,7 +28,7 @@ from dynamos.jobs.pods.api import TAKEN, WARM
 from dynamos.jobs.pods.manifests import COURIER, Manifest
 from dynamos.jobs.pods.runner import KubernetesRunner
 from dynamos.jobs.pods.seen import PodSeen, seen
-from dynamos.jobs.pods.settings import POOL, PORT, Home, PodsConfig
+from dynamos.jobs.pods.settings import LAUNCHER, POOL, PORT, Home, PodsConfig
 from dynamos.kit.errors import Conflict, DynamosError
 
 SOURCE = Path(__file__).resolve().parents[2] / "dynamos/jobs/pods/courier"
@@ -69,12 +69,15 @@ class LocalPod:
         # an address of its own: loopback has plenty
         self.address = loopback()
         (self.folder / "pass").mkdir()
+        (self.folder / "launch").symlink_to(courier_program())
         for name, content in files.items():
             (self.folder / "pass" / name).write_bytes(content)
         self.task: asyncio.Task[None] | None = None
 
     def place(self, container: Manifest, path: str) -> str:
         """Give where something in a container's file system is here."""
+        if path == LAUNCHER:
+            return str(self.folder / "launch")
         places = {"dynamos": self.folder / "shared", "pass": self.folder / "pass"}
         mounts = sorted(container["volumeMounts"], key=lambda mount: -len(mount["mountPath"]))
         for mount in mounts:
@@ -237,11 +240,14 @@ class LocalPods:
 
 
 def _below(pid: int) -> list[int]:
-    """Give the processes below one."""
-    try:
-        children = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
+    """Give the processes below one, whichever of its threads started them."""
+    children: list[int] = []
+    threads: list[str] = []
+    with suppress(OSError):  # it has ended
+        threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208
+    for thread in threads:
+        with suppress(OSError):
+            children += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
     return [*children, *(below for child in children for below in _below(child))]
 
 

@@ -13,6 +13,8 @@ from dynamos.model.values import Name, Value
 
 PORT = 7070
 """Where couriers listen."""
+LAUNCHER = "/usr/lib/dynamos/launch"
+"""Where our own image has the program that containers of steps begin with. Other images get it from the courier."""
 ROLE, POOL, AGENT, SHAPE = "dynamos.dev/role", "dynamos.dev/pool", "dynamos.dev/agent", "dynamos.dev/shape"
 
 
