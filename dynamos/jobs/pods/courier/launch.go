@@ -11,9 +11,12 @@ import (
 )
 
 const (
-	comeSeconds = 20 * time.Second
-	cpuCheck    = 250 * time.Millisecond
-	longestEnd  = 5 * time.Second
+	// A node that has not got the courier's image yet fetches it while we wait; our pod has a deadline of its own.
+	courierComes = 10 * time.Minute
+	dialPause    = 2 * time.Millisecond
+	longestPause = 20 * time.Millisecond
+	cpuCheck     = 250 * time.Millisecond
+	longestEnd   = 5 * time.Second
 )
 
 // keeper is the first process of a step's container. It starts one service, watches it, reports once, and ends.
@@ -27,47 +30,59 @@ type keeper struct {
 	log, said *kept
 }
 
-// launch keeps the step whose courier is at the socket that words begin with; what follows is started at once, and waits
-// for its orders.
+// launch keeps the step whose courier is, or soon will be, at the socket that words begin with; what follows is started at
+// once, and waits for its orders.
 func launch(words []string) error {
 	if len(words) == 0 {
 		return fmt.Errorf("say where the courier's socket is")
 	}
-	wire, err := dial(words[0])
-	if err != nil {
-		return err
-	}
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
 	// The service has the same user: it shall not read or stop us.
 	prctl(setDumpable, 0)
 	prctl(setSubreaper, 1)
 	limitOwn()
-	k := &keeper{wire: wire, group: ownGroup()}
-	if err := seal(); err != nil {
-		return k.fail(err)
+	k := &keeper{group: ownGroup()}
+	cell, err := newCell()
+	if err == nil {
+		err = cell.do(func() error { return k.prepare(words[1:]) })
+	}
+	var unreached error
+	if k.wire, unreached = dial(words[0], stop); unreached != nil {
+		endAll()
+		return unreached
+	}
+	if open := cell.do(sealAll); open != nil { // only to dial needed a socket
+		return k.fail(open)
 	}
 	k.isolation = isolation(k.group)
-	return k.keep(words[1:])
+	if err != nil {
+		return k.fail(err)
+	}
+	return k.keep(stop)
 }
 
-func (k *keeper) keep(waiter []string) error {
-	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
-	orders := k.listen()
-	var err error
+// prepare starts what will wait for orders, where there is such a thing. It is sealed as the thread that starts it is.
+func (k *keeper) prepare(waiter []string) (err error) {
 	if k.log, err = keep(logBytes, true); err != nil {
-		return k.fail(err)
-	}
-	if k.said, err = keep(errorBytes, false); err != nil {
-		return k.fail(err)
-	}
-	if len(waiter) > 0 {
-		if k.waiter, err = startWaiter(waiter, k.log.write); err != nil {
-			return k.fail(err)
-		}
-	} else if err := sendMessage(k.wire, told{Waiting: true, Isolation: k.isolation}); err != nil {
 		return err
 	}
-	w := watch{keeper: k, orders: orders, stop: stop}
+	if k.said, err = keep(errorBytes, false); err != nil {
+		return err
+	}
+	if len(waiter) > 0 {
+		k.waiter, err = startWaiter(waiter, k.log.write)
+	}
+	return err
+}
+
+func (k *keeper) keep(stop <-chan os.Signal) error {
+	if k.waiter == nil {
+		if err := sendMessage(k.wire, told{Waiting: true, Isolation: k.isolation}); err != nil {
+			return err
+		}
+	}
+	w := watch{keeper: k, orders: k.listen(), stop: stop}
 	return w.untilItEnds()
 }
 
@@ -169,15 +184,21 @@ func (k *keeper) fail(cause error) error {
 	return cause
 }
 
-// dial reaches the courier, which is there before this container is started, wherever hooks are kept.
-func dial(path string) (*net.UnixConn, error) {
-	end := time.Now().Add(comeSeconds)
-	for {
+// dial reaches the courier as soon as it is there: it may be started after us.
+func dial(path string, stop <-chan os.Signal) (*net.UnixConn, error) {
+	late := time.After(courierComes)
+	for pause := dialPause; ; pause = min(2*pause, longestPause) {
 		wire, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
-		if err == nil || time.Now().After(end) {
-			return wire, err
+		if err == nil {
+			return wire, nil
 		}
-		time.Sleep(5 * time.Millisecond)
+		select {
+		case <-stop:
+			return nil, fmt.Errorf("told to end before the courier came")
+		case <-late:
+			return nil, fmt.Errorf("the courier did not come within %s: %w", courierComes, err)
+		case <-time.After(pause):
+		}
 	}
 }
 

@@ -55,15 +55,20 @@ func filter() []instruction {
 	return append(code, instruction{give, 0, 0, allow})
 }
 
-// seal holds every thread of this process, and what it starts, to the filter and to no new privileges.
-func seal() error {
+// sealThread holds this thread, and what it starts, to the filter and to no new privileges.
+func sealThread() error { return seal(0) }
+
+// sealAll holds every thread of this process to them as well.
+func sealAll() error { return seal(syncThreads) }
+
+func seal(flags uintptr) error {
 	if _, _, failed := syscall.RawSyscall6(syscall.SYS_PRCTL, setNoNewPrivileges, 1, 0, 0, 0, 0); failed != 0 {
 		return fmt.Errorf("no new privileges: %w", failed)
 	}
 	code := filter()
 	program := filterProgram{uint16(len(code)), &code[0]}
 	// The threads get no_new_privs together with the filter.
-	if at, _, failed := syscall.RawSyscall(seccompNumber, setModeFilter, syncThreads, uintptr(unsafe.Pointer(&program))); failed != 0 {
+	if at, _, failed := syscall.RawSyscall(seccompNumber, setModeFilter, flags, uintptr(unsafe.Pointer(&program))); failed != 0 {
 		return fmt.Errorf("the filter of system calls: %w", failed)
 	} else if at != 0 {
 		return fmt.Errorf("thread %d has a filter of its own", at)
