@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from collections.abc import Callable, Mapping
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from dynamos.kit.errors import BadInput, NotFound
@@ -17,13 +17,17 @@ from dynamos.kit.words import suggest
 from dynamos.model.services import Service
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from dynamos.services.kit import Program
 
 GROUP = "dynamos.services"
 """The entry point group of services that other packages bring: their names, and the decorated functions."""
 
 _OURS = ("sql-query", "sql-anonymize", "sql-aggregate", "sql-algorithm", "sql-graph")
+_WITH_NUMPY = ("sql-graph",)
 _USED = ("duckdb", "pyarrow", "pyarrow.compute", "pyarrow.acero", "pyarrow.ipc", "dateutil.relativedelta")
+_ENGINES = "dynamos.services.engines"
 _ONE_THREAD = {
     # Libraries that start a thread when they are imported; a process that forks must have one only.
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
@@ -47,8 +51,9 @@ def manifest(name: str) -> Service:
     return _program(name).manifest
 
 
-def preload() -> None:
-    """Import all that services use and keep an engine ready, so that a fork of this process starts them at once.
+def preload(*, forks: bool = True) -> None:
+    """Import all that services use and keep an engine ready: for this process, or with `forks` for those that are
+    forked from it, so that they start services at once.
 
     Starts no thread. Leaves out what only charts need.
     """
@@ -58,7 +63,23 @@ def preload() -> None:
         importlib.import_module(module)
     for name in names():
         _program(name)
-    importlib.import_module("dynamos.services.engines").keep_spare()
+    importlib.import_module(_ENGINES).keep_spare(forks=forks)
+
+
+def prepare(name: str) -> Callable[[], None]:
+    """Import what one service uses, in a process that runs no other. Raises NotFound with near names.
+
+    Gives what is worth doing after that while nobody asks for the service: keeping an engine ready, if it has one.
+    """
+    if name in _OURS and name not in _WITH_NUMPY:
+        # Where PyArrow finds numpy it takes it along: a third of all that these services import, and of no use to them.
+        sys.modules.setdefault("numpy", None)  # type: ignore[arg-type]
+    _program(name)
+    return partial(sys.modules[_ENGINES].keep_spare, forks=False) if _ENGINES in sys.modules else _nothing
+
+
+def _nothing() -> None:
+    pass
 
 
 @cache
@@ -79,4 +100,6 @@ def _program(name: str) -> Program:
 
 @cache
 def _others() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points  # noqa: PLC0415  one of ours is found without
+
     return {entry.name: entry for entry in entry_points(group=GROUP)}

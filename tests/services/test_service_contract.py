@@ -269,6 +269,59 @@ def test_a_forked_child_imports_nothing_and_the_parent_starts_no_thread(tmp_path
     assert done.stdout.splitlines() == [f"{name} 0 []" for name, _ in cases], done.stderr
 
 
+ALONE = """
+import json, os, sys
+from dynamos.services import catalogue
+
+name, options = json.loads(sys.argv[2])
+arriving, given = os.pipe()
+os.write(given, bytes.fromhex(sys.argv[1]))
+os.close(given)
+catalogue.prepare(name)()
+job = json.dumps({"job": "1", "party": "UVA", "options": options})
+inputs = "" if name == "sql-query" else f"UVA.x={arriving}"
+environment = {"DYNAMOS_JOB": job, "DYNAMOS_INPUTS": inputs, "DYNAMOS_OUTPUTS": sys.argv[3]}
+print(catalogue.find(name)(environment), bool(sys.modules.get("numpy")))
+"""
+
+
+def alone(name: str, options: dict[str, object], folder: Path) -> tuple[str, pa.Table]:
+    """Run a service in a process that gets ready for it alone; give what that tells, and the result."""
+    ours, theirs = os.pipe()
+    rows = stream_of(pa.table({"g": ["a", "b"], "v": [1, 2]})).hex()
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, rows, json.dumps([name, options]), f"o={theirs}"],
+        capture_output=True, text=True, check=False, timeout=60, cwd=folder, pass_fds=[theirs],
+    )  # fmt: skip
+    os.close(theirs)
+    with os.fdopen(ours, "rb") as file:
+        return done.stdout.strip() or done.stderr, pa.ipc.open_stream(file.read()).read_all()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "found"),
+    [
+        ("sql-query", {"query": "SELECT 'a' AS g, 1.5::FLOAT AS v"}, [{"g": "a", "v": 1.5}]),
+        ("sql-anonymize", {"rules": {"g": {"method": "mask"}}}, [{"g": "***", "v": 1}, {"g": "***", "v": 2}]),
+        ("sql-aggregate", {}, [{"g": "a", "v": 1}, {"g": "b", "v": 2}]),
+        ("sql-algorithm", {"algorithm": "mean", "columns": {"value": "v"}}, [{"mean_v": 1.5}]),
+    ],
+)
+def test_a_service_that_is_alone_in_its_process_works_without_numpy(
+    tmp_path, name: str, options: dict[str, object], found: list[dict[str, object]]
+) -> None:
+    told, result = alone(name, options, tmp_path)
+    assert told == "0 False"
+    assert result.to_pylist() == found
+
+
+def test_a_chart_that_is_alone_in_its_process_has_what_it_needs(tmp_path) -> None:
+    pytest.importorskip("matplotlib")
+    told, result = alone("sql-graph", {}, tmp_path)
+    assert told == "0 True"
+    assert result.num_rows == 1
+
+
 def test_a_service_runs_as_a_program(tmp_path) -> None:
     ours, theirs = os.pipe()
     job = json.dumps({"job": "1", "options": {"query": "SELECT 42 AS n"}})

@@ -39,9 +39,15 @@ def find(name: str) -> Program:
     raise NotFound(f"there is no service {name!r}")
 
 
-def preload() -> None:
+def preload(*, forks: bool = True) -> None:
     """Import what the services use."""
     from support import attempts  # noqa: F401, PLC0415  registers its own
+
+
+def prepare(name: str) -> Callable[[], None]:
+    """Find one service, as a process does that runs no other."""
+    find(name)
+    return lambda: None
 
 
 def program(function: Program) -> Program:

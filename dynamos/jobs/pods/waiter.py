@@ -10,9 +10,11 @@ import gc
 import importlib
 import json
 import os
+import select
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -29,8 +31,10 @@ def wait(programs: str, service: str, wire: socket.socket) -> NoReturn:
     code = 1
     try:
         module = importlib.import_module(programs)
-        _get_ready(module, service)
+        more = _get_ready(module, service)
         _say(wire.fileno(), {"waiting": True})
+        if not select.select([wire], [], [], 0)[0]:
+            more()
         order = wires.receive(wire)
         if order is not None:
             code = _become(module.find, wire, *order)
@@ -41,14 +45,21 @@ def wait(programs: str, service: str, wire: socket.socket) -> NoReturn:
         os._exit(code)
 
 
-def _get_ready(module: Any, service: str) -> None:
-    if not service:
-        module.preload()
+def _get_ready(module: Any, service: str) -> Callable[[], object]:
+    """Import what is needed. Gives what is worth doing as long as there is no work."""
+    if service:
+        with suppress(DynamosError, ImportError):  # it is told when there is somebody to tell
+            more: Callable[[], object] = module.prepare(service)
+            return more
+    else:
+        module.preload(forks=False)
         gc.collect()
         gc.freeze()
-        return
-    with suppress(DynamosError, ImportError):  # it is told when there is somebody to tell
-        module.find(service)
+    return _nothing
+
+
+def _nothing() -> None:
+    pass
 
 
 def _become(find: Find, wire: socket.socket, order: dict[str, Any], streams: list[int]) -> int:
