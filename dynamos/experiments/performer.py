@@ -6,6 +6,7 @@ is only printed. It ends with whoever started it.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import signal
@@ -39,6 +40,7 @@ def main() -> None:
     script, answers_to = Path(sys.argv[1]), int(sys.argv[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started us decides what Ctrl-C means
     descendants.guarded()
+    faulthandler.enable()  # where a crash of what is not Python was, goes to the log
     with os.fdopen(answers_to, "w", encoding="utf-8") as told:
         try:
             performer = Performer(load(script))

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,12 +16,13 @@ from typing import Any, Final
 from dynamos.deploy.kubernetes.clusters import context_of, kubeconfig_of
 from dynamos.deploy.kubernetes.examining import examined
 from dynamos.deploy.kubernetes.labels import SITE
-from dynamos.deploy.kubernetes.manifests import objects
+from dynamos.deploy.kubernetes.manifests import Objects, objects
+from dynamos.deploy.kubernetes.plans import Plan
 from dynamos.deploy.kubernetes.reaching import Forward, Reach
 from dynamos.deploy.kubernetes.writing import PRIVATE, write
 from dynamos.deploy.provisioning import token_for
 from dynamos.deploy.states import StateFolder
-from dynamos.kit.errors import JobFailed, NotFound, Unavailable
+from dynamos.kit.errors import JobFailed, Mistakes, NotFound, Unavailable
 from dynamos.middleware.clients import Api
 from dynamos.model.clusters import Cluster
 from dynamos.model.profiles import Profile
@@ -29,7 +31,11 @@ from dynamos.testbed.worlds import World
 
 WORLD: Final = "DYNAMOS_CLUSTER_WORLD"
 """Names the folder of the emulated network that a cluster's nodes are in, where they are in one of this machine."""
+IMAGES_SECONDS = 90.0
+"""How long nodes may take to tell of images that were just put on them."""
 _WITHIN = 240.0
+_LOOK_SECONDS = 1.0
+_OF_IMAGES = "$.cluster.registry"
 
 
 @dataclass(frozen=True)
@@ -64,11 +70,13 @@ def sites(cluster: Cluster) -> list[str]:
 
 
 def spread(profile: Profile, places: Mapping[str, tuple[str, ...]], *, leaves: bool) -> Profile:
-    """Give a profile with parties at these sites, the first of which has the control plane. Pure."""
+    """Give a profile with parties at these sites, the first of which has the control plane. Its name is its own, so
+    that no marketplace that is on the cluster already is taken for it. Pure."""
     told = profile.as_json()
     made = {site: {"parties": list(parties), "nodes": 1} for site, parties in places.items()}
     cluster = {**told.get("cluster", {}), "leaves": leaves}
-    return Profile.model_validate({**told, "sites": made, "control": next(iter(made)), "cluster": cluster})
+    own = {"name": f"{profile.name}-sites", "sites": made, "control": next(iter(made)), "cluster": cluster}
+    return Profile.model_validate({**told, **own})
 
 
 @contextmanager
@@ -77,11 +85,10 @@ def deployed(profile: Profile, state: Path, scratch: Path) -> Iterator[Callable[
 
     Raises Mistakes with what is in the way before anything is made, JobFailed where the cluster does not take it.
     """
-    found = objects(examined(profile, state))
+    found = objects(patiently(lambda: examined(profile, state)))
     kubectl, folder = Kubectl(profile.cluster), scratch / "manifests"
     write(found, folder)
     names = [each["metadata"]["name"] for each in found.public if each["kind"] == "Namespace"]
-    wide = [each for each in found.public if each["kind"] != "Namespace" and "namespace" not in each["metadata"]]
     try:
         for part in (folder / PRIVATE, folder):
             kubectl("apply", "--server-side", "--force-conflicts", "-k", str(part))
@@ -96,9 +103,30 @@ def deployed(profile: Profile, state: Path, scratch: Path) -> Iterator[Callable[
         finally:
             forward.close()
     finally:
-        for made in wide:
-            kubectl("delete", made["kind"], made["metadata"]["name"], "--ignore-not-found")
-        kubectl("delete", "namespaces", *names, "--ignore-not-found", "--timeout=120s")
+        _remove(kubectl, names, found)
+
+
+def patiently(look: Callable[[], Plan], *, within: float = IMAGES_SECONDS, every: float = _LOOK_SECONDS) -> Plan:
+    """Look until nothing is in the way, as long as all that is are images: nodes tell of new ones some seconds late.
+
+    Raises Mistakes with what is in the way.
+    """
+    end = time.monotonic() + within
+    while True:
+        try:
+            return look()
+        except Mistakes as error:
+            if {each.where for each in error.mistakes} != {_OF_IMAGES} or time.monotonic() >= end:
+                raise
+        time.sleep(every)
+
+
+def _remove(kubectl: Kubectl, names: list[str], found: Objects) -> None:
+    """Remove what was made, the namespaces first: what is of the whole cluster may be in use by what is in them."""
+    kubectl("delete", "namespaces", *names, "--ignore-not-found", "--timeout=120s")
+    for each in found.public:
+        if each["kind"] != "Namespace" and "namespace" not in each["metadata"]:
+            kubectl("delete", each["kind"], each["metadata"]["name"], "--ignore-not-found", "--timeout=30s")
 
 
 def wan() -> Wan | None:

@@ -19,7 +19,7 @@ from dynamos.experiments.outcomes import Outcomes
 from dynamos.experiments.records import Record, Status
 from dynamos.experiments.runs import find
 from dynamos.experiments.scripts import load
-from dynamos.kit.errors import JobFailed, NotFound, Unavailable
+from dynamos.kit.errors import JobFailed, Mistake, Mistakes, NotFound, Unavailable
 from dynamos.model.clusters import Cluster
 
 stretches = pytest.importorskip("dynamos.experiments.stretches")
@@ -47,6 +47,39 @@ def test_parties_are_put_on_the_sites_that_there_are(leaves: bool) -> None:
     assert spread.site_of("delta") == "there"
     assert spread.cluster.leaves is leaves
     assert spread.cluster.warm_pods == 2
+
+
+def test_a_marketplace_of_the_same_profile_is_not_touched() -> None:
+    profile = profiles.load("kubernetes")
+    assert stretches.spread(profile, {"here": NEAR, "there": FAR}, leaves=False).name != profile.name
+
+
+class Looks:
+    """What a look at a cluster gives, one answer after the other."""
+
+    def __init__(self, *answers: tuple[str, ...]) -> None:
+        self._answers = list(answers)
+
+    def look(self) -> Any:
+        if wheres := self._answers.pop(0):
+            raise Mistakes([Mistake(where, "it is not there", "") for where in wheres])
+        return "a plan"
+
+
+def test_nodes_may_take_a_while_to_tell_of_images() -> None:
+    late = Looks(("$.cluster.registry",), ("$.cluster.registry", "$.cluster.registry"), ())
+    assert stretches.patiently(late.look, within=60, every=0) == "a plan"
+
+
+@pytest.mark.parametrize(
+    ("answers", "within"),
+    [([("$.cluster.registry",)], 0), ([("$.cluster.registry", "$.name"), ()], 60), ([("$.name",), ()], 60)],
+)
+def test_what_else_is_in_the_way_is_told_at_once_and_images_in_the_end(
+    answers: list[tuple[str, ...]], within: float
+) -> None:
+    with pytest.raises(Mistakes):
+        stretches.patiently(Looks(*answers).look, within=within, every=0)
 
 
 def kubectl(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
