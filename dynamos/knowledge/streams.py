@@ -6,14 +6,18 @@ import asyncio
 import json
 import time
 import uuid
-from typing import Any
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, TypeVar
 
 from nats.aio.msg import Msg
 
 from dynamos.kit.errors import BadInput, Broken, Conflict, DynamosError, Full, TimedOut, Unavailable
+from dynamos.knowledge.buses import Nobody
 from dynamos.knowledge.connections import Connection
 from dynamos.knowledge.subjects import fetched
 
+T = TypeVar("T")
 WITHIN = 5.0
 """Seconds that one operation on a stream may take."""
 
@@ -93,11 +97,9 @@ async def messages(
     while limit is None or len(found) < limit:
         page = _PAGE if limit is None else min(_PAGE, limit - len(found))
         ask = json.dumps({"seq": first, "batch": page, "next_by_subj": subject}).encode()
-        *got, end = await connection.fetch(fetched(stream), ask, within=WITHIN)
+        *got, end = await _patiently(connection, partial(_batch, connection, stream, ask))
         found.extend(got)
         headers = end.headers or {}
-        if headers["Status"] == "503":
-            raise Unavailable("the bus does not keep this now", where=stream)
         if headers["Status"] not in ("204", "404"):
             raise Broken(f"the bus did not understand: {headers}", where=stream)
         if not got or headers.get("Nats-Num-Pending", "0") == "0":
@@ -109,8 +111,27 @@ async def messages(
 async def last_sequence(connection: Connection, stream: str, subject: str) -> int:
     """Give the sequence number of the newest message whose subject matches; 0 if there is none."""
     ask = json.dumps({"last_by_subj": subject}).encode()
-    given = await connection.request(fetched(stream), ask, within=WITHIN)
+    given = await _patiently(connection, partial(connection.request, fetched(stream), ask, within=WITHIN))
     return sequence(given)
+
+
+async def _batch(connection: Connection, stream: str, ask: bytes) -> list[Msg]:
+    got = await connection.fetch(fetched(stream), ask, within=WITHIN)
+    if (got[-1].headers or {})["Status"] == "503":
+        raise Nobody("the bus does not keep this now", where=stream)
+    return got
+
+
+async def _patiently(connection: Connection, read: Callable[[], Awaitable[T]]) -> T:
+    """Read; where nobody answers for the stream, again for a while: a server has just died, and others take over."""
+    end = time.monotonic() + WITHIN
+    while True:
+        try:
+            return await read()
+        except Nobody:
+            if connection.closed or time.monotonic() + _AGAIN >= end:
+                raise
+        await asyncio.sleep(_AGAIN)
 
 
 def sequence(message: Msg) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,6 +29,7 @@ from dynamos.deploy.images.manifests import Runs
 from dynamos.deploy.images.references import NAMES, Built
 from dynamos.deploy.images.sboms import Contents
 from dynamos.deploy.images.wheels import Wheel
+from dynamos.jobs.pods.settings import LAUNCHER
 from dynamos.kit.errors import BadInput, JobFailed, NotFound
 
 COURIER = "dynamos/jobs/pods/courier"
@@ -119,15 +121,23 @@ class _Build:
         recipes.link_python(root)
         return root
 
+    @cached_property
+    def courier_program(self) -> Path:
+        """The courier, which is also what the containers of steps begin with."""
+        program = self.room / "courier" / "courier"
+        golang.build(self.checkout / COURIER, program, architecture())
+        return program
+
     def _dynamos(self) -> tuple[list[Layer], Contents]:
-        own = self._own_wheel()
+        own, program = self._own_wheel(), self.courier_program
         others = [wheel for name, wheel in self.wheels.items() if name not in _NOT_IN_DYNAMOS]
         found = [
             self._layer([deb.sha256 for deb in self.debs], "Debian's Python", self._python),
             self._layer(self._of(others), "locked requirements", lambda: self._site("others", others)),
+            self._layer([wheels.sha256(program)], "what steps begin with", self._launcher),
             self._layer(self._of([own]), "DYNAMOS", lambda: self._site("own", [own], programs=True)),
         ]
-        return found, Contents(self.debs, [*others, own])
+        return found, Contents(self.debs, [*others, own], [sboms.Program(*golang.modules(program))])
 
     def _bus(self) -> tuple[list[Layer], Contents]:
         wheel = self.wheels[_BUS_WHEEL]
@@ -140,13 +150,17 @@ class _Build:
         return [made], Contents(wheels=[wheel], programs=[sboms.Program(*golang.modules(program))])
 
     def _courier(self) -> tuple[list[Layer], Contents]:
-        root = self.room / "courier"
-        program = root / "courier"
-        golang.build(self.checkout / COURIER, program, architecture())
-        recipes.furnish(root)
-        digest = wheels.sha256(program)
-        made = self._layer([digest], "the courier", lambda: root)
+        program = self.courier_program
+        recipes.furnish(program.parent)
+        made = self._layer([wheels.sha256(program)], "the courier", lambda: program.parent)
         return [made], Contents(programs=[sboms.Program(*golang.modules(program))])
+
+    def _launcher(self) -> Path:
+        root = self.room / "launcher"
+        place = root / LAUNCHER.lstrip("/")
+        place.parent.mkdir(parents=True)
+        shutil.copy(self.courier_program, place)
+        return root
 
     def _own_wheel(self) -> Wheel:
         self.said("building the wheel of DYNAMOS")

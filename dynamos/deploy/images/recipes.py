@@ -32,6 +32,7 @@ _ENVIRONMENT = {
     "MPLCONFIGDIR": "/tmp/matplotlib",  # noqa: S108
     "PYTHONUNBUFFERED": "1",
     "PYTHONDONTWRITEBYTECODE": "1",
+    "PYDANTIC_DISABLE_PLUGINS": "__all__",  # there are none, and to look for them takes each start a while
 }
 DYNAMOS = Runs(("/usr/bin/python",), environment=_ENVIRONMENT)
 BUS = Runs(("/nats-server",), environment={"PATH": "/"})

@@ -9,7 +9,7 @@ from typing import Any
 
 from dynamos.jobs.pods.hails import HAIL_PORT
 from dynamos.jobs.pods.passes import Pass
-from dynamos.jobs.pods.settings import POOL, PORT, SHAPE, Home, PodsConfig
+from dynamos.jobs.pods.settings import LAUNCHER, POOL, PORT, SHAPE, Home, PodsConfig
 from dynamos.jobs.pods.shapes import COURIER_BYTES, Shape, Slot, slot_names
 
 Manifest = dict[str, Any]
@@ -56,7 +56,6 @@ def pod(
     meta = _meta(name, home, config)
     meta["labels"] |= {POOL: pool, SHAPE: shape.key}
     slots = dict(zip(slot_names(shape), shape.slots, strict=True))
-    known = dict(zip(slots, services, strict=False))
     spec: Manifest = {
         "restartPolicy": "Never",
         "activeDeadlineSeconds": max(1, math.ceil(seconds)),
@@ -71,10 +70,7 @@ def pod(
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [
-            _courier(name, tuple(slots), home, config),
-            *(_step(*each, config, known.get(each[0], "")) for each in slots.items()),
-        ],
+        "containers": _containers(name, slots, home, config, services),
         "volumes": _volumes(name, slots, config),
     }
     if config.node_selector:
@@ -86,6 +82,27 @@ def _meta(name: str, home: Home, config: PodsConfig) -> Manifest:
     meta: Manifest = {"name": name, "namespace": config.namespace}
     meta["labels"] = {**home.labels, "dynamos.dev/testbed": config.testbed}
     return {**meta, "ownerReferences": home.owners} if home.owners else meta
+
+
+def _containers(
+    name: str, slots: dict[str, Slot], home: Home, config: PodsConfig, services: Sequence[str]
+) -> list[Manifest]:
+    """Give the containers in the order in which they start, one after the other.
+
+    Steps of our own image get ready while the courier starts, and wait for it. Others cannot begin without it.
+    """
+    known = dict(zip(slots, services, strict=False))
+    steps = [_step(*each, config, known.get(each[0], "")) for each in slots.items()]
+    courier = _courier(name, tuple(slots), home, config)
+    if all(_brings_launcher(slot, config) for slot in slots.values()):
+        return [*steps, courier]
+    # The kubelet starts the next container when this hook has come back: an init container would cost a second.
+    courier["lifecycle"] = {"postStart": {"exec": {"command": ["/courier", "ready"]}}}
+    return [courier, *steps]
+
+
+def _brings_launcher(slot: Slot, config: PodsConfig) -> bool:
+    return slot.image == config.image
 
 
 def _courier(pod: str, slots: tuple[str, ...], home: Home, config: PodsConfig) -> Manifest:
@@ -101,8 +118,6 @@ def _courier(pod: str, slots: tuple[str, ...], home: Home, config: PodsConfig) -
             *({"name": key, "value": value} for key, value in hailed.items()),
         ],
         "ports": [{"name": "courier", "containerPort": PORT}],
-        # The kubelet starts the next container when this hook has come back: an init container would cost a second.
-        "lifecycle": {"postStart": {"exec": {"command": ["/courier", "ready"]}}},
         "securityContext": _CONFINED,
         "resources": _resources(COURIER_BYTES, config),
         "volumeMounts": [
@@ -116,18 +131,21 @@ def _step(slot: str, wanted: Slot, config: PodsConfig, service: str) -> Manifest
     words = ["python", "-m", "dynamos.jobs.pods.waiter", config.programs, *([service] if service else [])]
     waiter = words if wanted.python else []
     mounts: list[Manifest] = [
-        {"name": "dynamos", "mountPath": f"{_FOLDER}/bin", "subPath": "bin", "readOnly": True},
         {"name": "dynamos", "mountPath": f"{_FOLDER}/step", "subPath": f"steps/{slot}", "readOnly": True},
         # the runtime's would be shared with the other steps
         {"name": "dynamos", "mountPath": "/dev/shm", "subPath": f"steps/{slot}/shm"},  # noqa: S108  in a container
         {"name": f"scratch-{slot}", "mountPath": "/tmp"},  # noqa: S108  in a container
     ]
+    launcher = LAUNCHER
+    if not _brings_launcher(wanted, config):
+        launcher = f"{_FOLDER}/bin/launch"
+        mounts.append({"name": "dynamos", "mountPath": f"{_FOLDER}/bin", "subPath": "bin", "readOnly": True})
     if wanted.data:
         mounts.append({"name": "data", "mountPath": config.data_at, "readOnly": True})
     return {
         "name": container_of(slot),
         "image": wanted.image,
-        "command": [f"{_FOLDER}/bin/launch", f"{_FOLDER}/step/socket", *waiter],
+        "command": [launcher, f"{_FOLDER}/step/socket", *waiter],
         "securityContext": _CONFINED,
         "resources": _resources(wanted.limit, config),
         "volumeMounts": mounts,

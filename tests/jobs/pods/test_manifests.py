@@ -7,7 +7,7 @@ from typing import Any
 
 from dynamos.jobs.pods import manifests
 from dynamos.jobs.pods.passes import Pass
-from dynamos.jobs.pods.settings import Home
+from dynamos.jobs.pods.settings import LAUNCHER, Home
 from dynamos.jobs.pods.shapes import Shape, Slot
 from support.pods import config
 
@@ -65,7 +65,26 @@ def test_a_step_sees_no_other_steps_folder() -> None:
     _, *steps = _pod()["spec"]["containers"]
     for number, step in enumerate(steps, 1):
         shared = [m for m in step["volumeMounts"] if m["name"] == "dynamos"]
-        assert {m["subPath"] for m in shared} == {"bin", f"steps/{number}", f"steps/{number}/shm"}
+        launcher = set() if step["image"] == "dynamos" else {"bin"}
+        assert {m["subPath"] for m in shared} == {f"steps/{number}", f"steps/{number}/shm"} | launcher
+
+
+def test_our_own_steps_start_before_the_courier_and_wait_for_nothing_to_be_brought() -> None:
+    ours = Shape((Slot("dynamos", data=True), Slot("dynamos")))
+    pod = manifests.pod("job-1", ours, HOME, config(), pool="cold", seconds=61.5)
+    *steps, courier = pod["spec"]["containers"]
+    assert courier["name"] == manifests.COURIER
+    assert "lifecycle" not in courier
+    assert {step["command"][0] for step in steps} == {LAUNCHER}
+    assert all(m["name"] != "dynamos" or m.get("readOnly") or m["mountPath"] == "/dev/shm"  # noqa: S108
+               for step in steps for m in step["volumeMounts"])  # fmt: skip
+
+
+def test_steps_of_others_images_start_when_the_courier_has_brought_what_they_begin_with() -> None:
+    courier, ours, other = _pod()["spec"]["containers"]
+    assert courier["name"] == manifests.COURIER
+    assert courier["lifecycle"]["postStart"]["exec"]["command"] == ["/courier", "ready"]
+    assert (ours["command"][0], other["command"][0]) == (LAUNCHER, "/dynamos/bin/launch")
 
 
 def test_a_config_map_can_be_the_volume() -> None:
