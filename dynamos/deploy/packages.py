@@ -43,6 +43,11 @@ FEATURES: tuple[Feature, ...] = (
         "nodes take no ssh: dynamos ssh, Ansible",
     ),
     Feature(
+        "services",
+        {"runit": ("runsvdir", "sv", "chpst", "svlogd"), "curl": ("curl",)},
+        "Ansible cannot deploy to nodes of a testbed, which have no systemd",
+    ),
+    Feature(
         "evpn",
         {"frr": ("/usr/lib/frr/bgpd", "/usr/lib/frr/zebra", "/usr/lib/frr/bfdd", "vtysh")},
         "there is no overlay evpn",

@@ -32,7 +32,7 @@ def test_nothing_gets_through_but_what_policy_is_for_while_pods_of_jobs_wait_and
                 matrix = isolation(looked.occasion, looked.hosts, phase="deployed")
         finally:
             sites.kubectl("delete", "namespace", OUTSIDE, "--wait=false")
-    print(f"{len(matrix.cells)} tries, {looked.kinds}")
+    print(f"{len(matrix.cells)} tries, {looked.kinds}", *matrix.leaks, *matrix.blocked, sep="\n")
     scenes.written(matrix, sites.folder / "deployed.json")
     matrix.check()
     jobs = [cell for cell in matrix.cells if cell.source.startswith("job-")]

@@ -25,6 +25,7 @@ from dynamos.experiments.outcomes import Outcomes
 from dynamos.experiments.records import Record, Status
 from dynamos.experiments.runs import find
 from dynamos.experiments.scripts import load
+from dynamos.jobs.pods.hails import HAIL_PORT
 from dynamos.kit.errors import BadInput, NotFound
 from dynamos.model.clusters import Cluster
 
@@ -119,11 +120,12 @@ def test_the_context_of_the_profile_is_the_one_that_is_meant(tmp_path: Path, bui
         rooms.Place.of(bed(tmp_path, kubeconfig=str(path), context="another").profile, built, tmp_path)
 
 
-def test_pods_get_the_files_and_reach_nothing(tmp_path: Path) -> None:
+def test_pods_get_the_files_and_reach_nothing_but_who_they_hail(tmp_path: Path) -> None:
     (tmp_path / "rows.parquet").write_bytes(b"\0rows")
     namespace, walls, held = rooms.furniture("alone", tmp_path)
     assert namespace.metadata.labels["pod-security.kubernetes.io/enforce"] == "restricted"
-    assert walls.spec.egress is None
+    (hail,) = walls.spec.egress
+    assert [(port.protocol, port.port) for port in hail.ports] == [("UDP", HAIL_PORT)]
     assert walls.spec.policyTypes == ["Ingress", "Egress"]
     assert base64.b64decode(held.binaryData["rows.parquet"]) == b"\0rows"
     (tmp_path / "more.parquet").write_bytes(bytes(1_000_000))

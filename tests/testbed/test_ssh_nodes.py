@@ -2,6 +2,8 @@
 
 import os
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -72,13 +74,23 @@ def test_paramiko_gets_in(access):
 
 
 def test_ansible_gets_in(access, tmp_path):
-    needs("ansible")
+    pytest.importorskip("ansible")
     (tmp_path / "inventory").write_text("ams-1\ntok-1\n", encoding="utf-8")
     env = {**os.environ, "ANSIBLE_HOST_KEY_CHECKING": "True", "ANSIBLE_PYTHON_INTERPRETER": "/usr/bin/python3"}
     env |= {"ANSIBLE_SSH_ARGS": f'-F "{access.config}"', "ANSIBLE_HOME": str(tmp_path), "ANSIBLE_PIPELINING": "True"}
     env["ANSIBLE_LOCAL_TEMP"] = str(tmp_path / "local")
     env.pop("PYTHONPATH", None)
-    argv = ["/usr/bin/ansible", "all", "-i", tmp_path / "inventory", "-m", "command", "-a", "hostname", "-o"]
+    argv = [
+        str(Path(sys.executable).parent / "ansible"),
+        "all",
+        "-i",
+        tmp_path / "inventory",
+        "-m",
+        "command",
+        "-a",
+        "hostname",
+        "-o",
+    ]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120, env=env, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     told = sorted(done.stdout.splitlines())
