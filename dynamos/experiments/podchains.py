@@ -33,12 +33,12 @@ def run(kind: str, chain: Chain, place: Place, *, times: int = 1, warmups: int =
     pods run but are not reached from here, and what else keeps pods from running.
     """
     with room(place, chain.data) as config:
-        return asyncio.run(_run(kind, chain, config, times, warmups))
+        return asyncio.run(_run(kind, chain, config, place.address(), times=times, warmups=warmups))
 
 
-async def _run(kind: str, chain: Chain, config: PodsConfig, times: int, warmups: int) -> list[Times]:
+async def _run(kind: str, chain: Chain, config: PodsConfig, address: str, *, times: int, warmups: int) -> list[Times]:
     found = []
-    async with _runner(kind, chain, config) as (runner, ready):
+    async with _runner(kind, chain, config, address) as (runner, ready):
         for number in range(warmups + times):
             await ready()
             try:
@@ -53,10 +53,10 @@ async def _run(kind: str, chain: Chain, config: PodsConfig, times: int, warmups:
 
 @asynccontextmanager
 async def _runner(
-    kind: str, chain: Chain, config: PodsConfig
+    kind: str, chain: Chain, config: PodsConfig, address: str
 ) -> AsyncIterator[tuple[Runner, Callable[[], Awaitable[None]]]]:
-    """Give a runner, and what is waited for before each run."""
-    home = Home("alone", pod=f"alone-{time.monotonic_ns()}")
+    """Give a runner, which pods can hail at `address` as they do an agent, and what is waited for before each run."""
+    home = Home("alone", pod=f"alone-{time.monotonic_ns()}", address=address)
     pods = JobPods(config, home) if kind == JOB else LightkubePods(config, home)
     told = config if kind == WARM else config.model_copy(update={"warm": 0})
     runner = KubernetesRunner(told, home, pods, data=chain.data)
@@ -71,6 +71,7 @@ async def _runner(
         return bool(runner.pool.facts.get(shape.key, {}).get("ready"))
 
     try:
+        await runner.hear(address)
         yield (JobRunner(runner, pods) if isinstance(pods, JobPods) else runner), ready
     finally:
         await runner.close()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import os
 import secrets
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import httpx2
 import yaml
@@ -21,6 +24,7 @@ from lightkube.resources.networking_v1 import NetworkPolicy
 
 from dynamos.deploy.images.references import Images, images
 from dynamos.deploy.kubernetes.clusters import context_of, kubeconfig_of
+from dynamos.jobs.pods.hails import HAIL_PORT
 from dynamos.jobs.pods.settings import PORT, ROLE, PodsConfig
 from dynamos.kit.errors import BadInput, NotFound, Refused, Unavailable
 from dynamos.model.clusters import Cluster
@@ -28,6 +32,7 @@ from dynamos.model.profiles import Profile
 
 TESTBED: Final = "alone"
 _DATA = "data"
+_HTTPS = 443
 _MOST_BYTES = 1_000_000  # what a ConfigMap takes is little more
 _ANSWER_SECONDS, _AWAY = 10.0, "cluster-away"
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
@@ -41,6 +46,17 @@ class Place:
 
     kubeconfig: str
     images: Images
+
+    def address(self) -> str:
+        """Give where pods find us: our address on the way to the cluster, "" where that stays inside this machine."""
+        with _configured(self.kubeconfig) as told, suppress(OSError):
+            known = told.get()
+            server = urlsplit(known.cluster.server if known else "")
+            way = socket.create_connection((server.hostname, server.port or _HTTPS), timeout=_ANSWER_SECONDS)
+            with way:
+                own = ip_address(way.getsockname()[0])
+            return "" if own.is_loopback else str(own)
+        return ""
 
     @classmethod
     def of(cls, profile: Profile, built: Path, scratch: Path) -> Place:
@@ -61,8 +77,8 @@ class Place:
 def room(place: Place, data: Path) -> Iterator[PodsConfig]:
     """Make a namespace with the files of a folder in it and give what a runner of pods is told of it; remove it after.
 
-    Pods are walled in as a party's are: they reach nothing, and only their couriers are reached. Raises Unavailable and
-    Refused where the cluster does not answer or does not let us, BadInput for more data than fits.
+    Pods are walled in as a party's are: they hail us and reach nothing else, and only their couriers are reached.
+    Raises Unavailable and Refused where the cluster does not answer or does not let us, BadInput for too much data.
     """
     name = f"dynamos-{TESTBED}-{secrets.token_hex(4)}"
     config = PodsConfig(
@@ -91,6 +107,7 @@ def furniture(name: str, data: Path) -> list[Any]:
         "podSelector": {"matchLabels": {ROLE: "job"}},
         "policyTypes": ["Ingress", "Egress"],
         "ingress": [{"ports": [{"port": PORT, "protocol": "TCP"}]}],  # wherever we are; couriers know us by TLS
+        "egress": [{"ports": [{"port": HAIL_PORT, "protocol": "UDP"}]}],
     }
     held = {file: base64.b64encode(content).decode() for file, content in files.items()}
     return [
@@ -102,12 +119,17 @@ def furniture(name: str, data: Path) -> list[Any]:
 
 @contextmanager
 def _client(place: Place) -> Iterator[Any]:
-    try:
-        told = KubeConfig.from_file(place.kubeconfig) if place.kubeconfig else KubeConfig.from_service_account()
+    with _configured(place.kubeconfig) as told:
         client = Client(told, timeout=httpx2.Timeout(_ANSWER_SECONDS), trust_env=False)
-    except (ConfigError, OSError, ValueError) as error:
-        raise BadInput(f"no cluster can be asked: {error}", where=place.kubeconfig) from None
     yield client
+
+
+@contextmanager
+def _configured(kubeconfig: str) -> Iterator[KubeConfig]:
+    try:
+        yield KubeConfig.from_file(kubeconfig) if kubeconfig else KubeConfig.from_service_account()
+    except (ConfigError, OSError, ValueError) as error:
+        raise BadInput(f"no cluster can be asked: {error}", where=kubeconfig) from None
 
 
 @contextmanager

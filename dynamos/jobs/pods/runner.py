@@ -59,12 +59,16 @@ class KubernetesRunner:
         """
         runner = cls(config, home, pods, data=data)
         try:
-            await runner._lookout.listen(home.address)
+            await runner.hear(home.address)
             await runner._rehearse(required=required)
         except BaseException:
             await runner.close()
             raise
         return runner
+
+    async def hear(self, address: str) -> None:
+        """Hear from pods themselves that they are up, at an address of ours, if there is one. Raises Unavailable."""
+        await self._lookout.listen(address)
 
     @property
     def isolation(self) -> tuple[str, ...]:
