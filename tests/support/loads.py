@@ -15,7 +15,7 @@ STOP, TOLD = "/run/load.stop", "/run/load.json"
 PROGRAM = """
 import http.client, json, os, sys, threading, time
 
-rate, stop, told, host, port = float(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4], int(sys.argv[5])
+rate, at_once, stop, told, host, port = float(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:6], int(sys.argv[6])
 asks = json.load(sys.stdin)
 answers, threads = [], []
 
@@ -44,6 +44,10 @@ def ask(number, begin):
 
 number, due = 0, time.time()
 while not os.path.exists(stop):
+    if sum(thread.is_alive() for thread in threads) >= at_once:
+        due = time.time() + 1 / rate
+        time.sleep(1 / rate)
+        continue
     thread = threading.Thread(target=ask, args=(number, time.time()))
     thread.start()
     threads.append(thread)
@@ -93,12 +97,18 @@ class Load:
 
 @contextmanager
 def load(
-    node: Asker, asks: list[tuple[str, str, dict[str, str], Any]], *, rate: float = 5.0, at: str = "127.0.0.1:8080"
+    node: Asker,
+    asks: list[tuple[str, str, dict[str, str], Any]],
+    *,
+    rate: float = 5.0,
+    at_once: int = 1000,
+    at: str = "127.0.0.1:8080",
 ) -> Iterator[Load]:
-    """Ask the API `at` all the time during the block; what came of it is known when the block has ended."""
+    """Ask the API `at` all the time during the block, with no more than `at_once` under way; what came of it is known
+    when the block has ended."""
     node.run(["rm", "-f", STOP, TOLD])
     found = Load()
-    argv = ["/usr/bin/python3", "-c", PROGRAM, str(rate), STOP, TOLD, *at.split(":")]
+    argv = ["/usr/bin/python3", "-c", PROGRAM, str(rate), str(at_once), STOP, TOLD, *at.split(":")]
 
     def work() -> None:
         node.run(argv, stdin=json.dumps(asks).encode(), within=WITHIN)
