@@ -8,13 +8,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
+from lightkube.resources.core_v1 import Pod
+
 from dynamos.experiments import chains
 from dynamos.experiments.chains import Chain, Times
 from dynamos.experiments.plainjobs import JobPods, JobRunner
 from dynamos.experiments.rooms import Place, room
 from dynamos.jobs.pods.lightkubes import LightkubePods
 from dynamos.jobs.pods.runner import KubernetesRunner
-from dynamos.jobs.pods.settings import Home, PodsConfig
+from dynamos.jobs.pods.settings import AGENT, Home, PodsConfig
 from dynamos.jobs.pods.shapes import shape_of
 from dynamos.jobs.runners import Runner
 from dynamos.kit.errors import Refused, TimedOut, Unavailable
@@ -23,7 +25,16 @@ from dynamos.kit.waits import until
 COLD, WARM, JOB = RUNNERS = ("kubernetes-cold", "kubernetes-warm", "kubernetes-job")
 UNREACHED: Final = "pods-unreached"
 _WARM_SECONDS = 90.0
+_GONE_SECONDS = 60.0
 _HINT = "run the script in the cluster, or on a machine that has a route to its pods"
+
+
+class _Pods(LightkubePods):
+    """The pods of one agent, which can be waited for until they are gone: a node that ends one starts another later."""
+
+    async def gone(self) -> bool:
+        """Tell whether there are none."""
+        return not [pod async for pod in self._client.list(Pod, labels={AGENT: self._home.labels[AGENT]})]
 
 
 def run(kind: str, chain: Chain, place: Place, *, times: int = 1, warmups: int = 1) -> list[Times]:
@@ -57,7 +68,7 @@ async def _runner(
 ) -> AsyncIterator[tuple[Runner, Callable[[], Awaitable[None]]]]:
     """Give a runner, which pods can hail at `address` as they do an agent, and what is waited for before each run."""
     home = Home("alone", pod=f"alone-{time.monotonic_ns()}", address=address)
-    pods = JobPods(config, home) if kind == JOB else LightkubePods(config, home)
+    pods = JobPods(config, home) if kind == JOB else _Pods(config, home)
     told = config if kind == WARM else config.model_copy(update={"warm": 0})
     runner = KubernetesRunner(told, home, pods, data=chain.data)
     shape = shape_of(chain.assignment(0), config)
@@ -66,6 +77,8 @@ async def _runner(
         if kind == WARM:
             runner.pool.size(shape, 1)
             await until("a pod is warm", waits, within=_WARM_SECONDS, every=0.02)
+        elif isinstance(pods, _Pods):
+            await until("the pod of the run before is gone", pods.gone, within=_GONE_SECONDS, every=0.1)
 
     async def waits() -> bool:
         return bool(runner.pool.facts.get(shape.key, {}).get("ready"))
