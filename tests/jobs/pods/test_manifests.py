@@ -76,7 +76,7 @@ def test_our_own_steps_start_before_the_courier_and_wait_for_nothing_to_be_broug
     assert courier["name"] == manifests.COURIER
     assert "lifecycle" not in courier
     assert {step["command"][0] for step in steps} == {LAUNCHER}
-    assert all(m["name"] != "dynamos" or m.get("readOnly") or m["mountPath"] == "/dev/shm"  # noqa: S108
+    assert all(m["name"] != "dynamos" or m.get("readOnly") or m["mountPath"] == "/dev/shm"
                for step in steps for m in step["volumeMounts"])  # fmt: skip
 
 
