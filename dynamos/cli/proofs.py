@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from dynamos.kit.errors import BadInput, NotFound
 
 if TYPE_CHECKING:
     from dynamos.testbed.proofs.canaries import Canaries
+    from dynamos.testbed.proofs.findings import Finding
     from dynamos.testbed.proofs.matrices import Matrix
     from dynamos.testbed.proofs.subjects import Subject
     from dynamos.testbed.verifications import Verification
@@ -109,27 +111,57 @@ def verify(
 @testbed_verbs.command("isolation")
 def isolation(
     everything: Annotated[bool, typer.Option("--all", help="Print every try, not only what is wrong.")] = False,
+    internet: Annotated[
+        str, typer.Option("--internet", metavar="ADDRESS:PORT", help="On a cluster: a server beyond it to knock at.")
+    ] = "1.1.1.1:443",
     format: FormatOption = Format.TABLE,  # noqa: A002
     state: StateOption = Path(targets.STATE),
     testbed: TestbedOption = "",
 ) -> None:
-    """Try who reaches whom, before, during and after a job's life, against what policy says of it.
+    """Try who reaches whom against what policy says of it: before, during and after a job's life, or on a cluster as it
+    is now.
 
     Every container to every other one, sites' addresses, nodes to addresses of overlays, packets forged with a guessed
-    number, another job's overlay. A leak, or a way that is blocked though it is permitted, is exit code 70. Nobody else
-    should ask for jobs meanwhile: ways that a job opens would count as leaks.
+    number, another job's overlay. On a cluster, pods are put beside those of the testbed for a minute, with the labels
+    that its policies go by: they try its pods and services, the cluster's API servers, names, kubelets and nodes, the
+    metadata address and the internet. What nobody reaches, not even a pod without policies, is told apart and proves
+    nothing. A leak, or a way that is blocked though it is permitted, is exit code 70. Nobody else should ask for jobs
+    meanwhile: ways that a job opens would count as leaks.
     """
     from dynamos.cli.shows import Progress, print_json
-    from dynamos.testbed.proofs.subjects import prove_isolation
 
-    subject = targets.subject_of(state, testbed)
+    folder = targets.folder_of(state, testbed)
+    found: Matrix | Finding
     with Progress("trying who reaches whom") as shown:
-        found = prove_isolation(subject, lambda phase: shown.say(f"trying who reaches whom, {phase}"))
+        if targets.is_on_cluster(folder):
+            from dynamos.cli.isolations import proven
+
+            found = proven(folder, internet, shown.say)
+        else:
+            found = _prove(targets.subject_of(state, testbed), shown.say)
     if format is Format.JSON:
         print_json(found.as_dict())
     else:
-        _print_matrix(found, everything=everything)
+        _print_isolation(found, everything=everything)
     found.check()
+
+
+def _prove(subject: Subject, say: Callable[[str], None]) -> Matrix:
+    from dynamos.testbed.proofs.subjects import prove_isolation
+
+    return prove_isolation(subject, lambda phase: say(f"trying who reaches whom, {phase}"))
+
+
+def _print_isolation(found: Matrix | Finding, *, everything: bool) -> None:
+    from dynamos.testbed.proofs.matrices import Matrix
+
+    if isinstance(found, Matrix):
+        _print_matrix(found, everything=everything)
+        return
+    from dynamos.cli.isolations import print_untold
+
+    _print_matrix(found.matrix, everything=everything)
+    print_untold(found)
 
 
 @testbed_verbs.command("canary")

@@ -11,6 +11,7 @@ import typer
 from dynamos.kit.errors import BadInput, NotFound, Unavailable
 
 if TYPE_CHECKING:
+    from dynamos.deploy.kubernetes.reaching import Reach
     from dynamos.deploy.states import StateFolder, TestbedStatus
     from dynamos.middleware.clients import Api
     from dynamos.testbed.proofs.subjects import Subject
@@ -98,7 +99,7 @@ def address_of(folder: StateFolder) -> str:
 
     Raises Unavailable where it is not up, or not to be reached.
     """
-    if folder.reach.exists() and not folder.is_held():
+    if is_on_cluster(folder):
         return _forwarded(folder)
     status = status_of(folder)
     if not status.api:
@@ -106,27 +107,39 @@ def address_of(folder: StateFolder) -> str:
     return status.api
 
 
+def is_on_cluster(folder: StateFolder) -> bool:
+    """Tell whether a testbed is on a cluster, and nothing of this machine."""
+    return folder.reach.exists() and not folder.is_held()
+
+
 def refuse_cluster(folder: StateFolder) -> None:
-    """Raise BadInput for a testbed that is on a cluster, and nothing of this machine."""
-    if folder.reach.exists() and not folder.is_held():
+    """Raise BadInput for a testbed that is on a cluster."""
+    if is_on_cluster(folder):
         name = folder.root.name
         hint = f"dynamos stack outputs {name}; kubectl get pods --all-namespaces -l dynamos.dev/testbed={name}"
         raise BadInput(f"the testbed {name!r} is on a cluster, and its units are not of this machine", hint=hint)
 
 
-def _forwarded(folder: StateFolder) -> str:
-    import atexit
-
+def reach_of(folder: StateFolder) -> Reach:
+    """Give how the cluster is reached that a testbed is on. Raises NotFound, Unavailable without the client."""
     try:
-        from dynamos.deploy.kubernetes.reaching import Forward, Reach
+        from dynamos.deploy.kubernetes.reaching import Reach
     except ModuleNotFoundError as error:
         if str(error.name).partition(".")[0] not in ("lightkube", "httpx2"):
             raise
         hint = "pip install 'dynamos[kubernetes]'"
         raise Unavailable("the client of Kubernetes is not installed", hint=hint) from None
-    reach = Reach.read(folder)
+    return Reach.read(folder)
+
+
+def _forwarded(folder: StateFolder) -> str:
+    import atexit
+
+    reach = reach_of(folder)
     if reach.address:
         return reach.address
+    from dynamos.deploy.kubernetes.reaching import Forward
+
     forward = Forward.open(reach)
     atexit.register(forward.close)
     return forward.address

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from dynamos.cli import targets
+from dynamos.deploy.states import StateFolder
 from dynamos.kit.errors import JobFailed, NotFound
 from dynamos.testbed.efforts import QUICK
 from dynamos.testbed.expectations import expected
@@ -59,11 +60,12 @@ class FakeWan:
 
 
 @pytest.fixture
-def subject(monkeypatch):
+def subject(monkeypatch, tmp_path):
     wanted = wanted_of()
     world = SimpleNamespace(nodes=lambda: [SimpleNamespace(name="a-1"), SimpleNamespace(name="b-1")])
     found = Subject(profile_of(), wanted, world, FakeWan(wanted))
     monkeypatch.setattr(targets, "subject_of", lambda *_: found)
+    monkeypatch.setattr(targets, "folder_of", lambda *_: StateFolder(tmp_path))
     return found
 
 

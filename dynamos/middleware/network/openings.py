@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -124,7 +124,15 @@ def labels(home: Home) -> dict[str, str]:
 
 def receivers_of(spec: Mapping[str, Any]) -> frozenset[str]:
     """Give the parties that the NetworkPolicy of an opening lets connections out to."""
-    peers = (peer for rule in spec.get("egress") or () for peer in rule.get("to") or ())
+    return _parties(peer for rule in spec.get("egress") or () for peer in rule.get("to") or ())
+
+
+def senders_of(spec: Mapping[str, Any]) -> frozenset[str]:
+    """Give the parties that the NetworkPolicy of an opening lets connections in from."""
+    return _parties(peer for rule in spec.get("ingress") or () for peer in rule.get("from") or ())
+
+
+def _parties(peers: Iterable[Mapping[str, Any]]) -> frozenset[str]:
     return frozenset(peer["podSelector"]["matchLabels"]["dynamos.dev/party"] for peer in peers)
 
 

@@ -12,14 +12,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dynamos.kit.errors import Broken
-from dynamos.testbed.hosts import Host
 from dynamos.testbed.proofs import programs
 from dynamos.testbed.proofs.matrices import Cell, Matrix
 from dynamos.testbed.proofs.policies import Expectation, Flow
-from dynamos.testbed.proofs.programs import together
+from dynamos.testbed.proofs.programs import Runs, together
 
-Kind = Literal["agent", "job", "api", "orchestrator", "bus", "outsider"]
-TargetKind = Literal["agent", "job", "api", "gateway", "bus", "dns", "api-server", "kubelet", "node", "world"]
+Kind = Literal["agent", "job", "api", "orchestrator", "bus", "leaf", "outsider"]
+TargetKind = Literal[
+    "agent", "hail", "job", "api", "gateway", "orchestrator", "bus", "routes", "hub", "leaf",
+    "dns", "api-server", "kubelet", "node", "world",
+]  # fmt: skip
+"""`hail` is where an agent hears its jobs; `routes` and `hub` are where the bus takes its own servers, and leaves."""
 
 PATIENCE = 1.5
 """Seconds until a try counts as not through; whoever should get through is waited for longer."""
@@ -29,7 +32,15 @@ _NOBODY = 9
 """A port that nobody is to serve (RFC 863): the kernel of a host that gets a knock there refuses it."""
 _DNS = "2a2a01000001000000000000076578616d706c650000010001"
 """A question for the address of `example`."""
-_OF_THE_CLUSTER = ("dns", "api-server", "kubelet", "node", "world")
+HAIL = b"0 0\n".hex()
+"""A datagram that whoever listens as `inside.listen` does answers."""
+OF_THE_CLUSTER = ("dns", "api-server", "kubelet", "node", "world")
+_OF_AGENTS = {
+    "bus": "an agent works by the bus, or its site's leaf of it",
+    "leaf": "an agent works by the bus, or its site's leaf of it",
+    "gateway": "results go to the gateway",
+    "api-server": "an agent makes pods and policies in its own namespace",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,24 +90,43 @@ def expectations(occasion: Occasion) -> tuple[tuple[Spot, Target, Expectation], 
 def verdict(spot: Spot, target: Target, ways: frozenset[tuple[str, str]]) -> tuple[bool, str]:
     """Tell whether a spot may reach a target, and why."""
     if spot.kind == "outsider":
-        if target.kind in _OF_THE_CLUSTER:
+        if target.kind in OF_THE_CLUSTER:
             return True, "no policy is in its way: it shows that there is an answer"
         return False, f"{target.name} takes nothing from strangers"
     if spot.kind == "job":
-        return False, "a job's pod has no way out but its hail to its own agent, a datagram"
-    if target.kind in ("dns", "bus"):
-        return True, f"all but jobs need the {target.kind}"
+        return _job(spot, target)
+    if target.kind == "dns":
+        return True, "all but jobs need the dns"
     if spot.kind == "agent":
         return _agent(spot, target, ways)
-    return False, f"{spot.kind} speaks with the bus only"
+    return _server(spot, target)
+
+
+def _job(spot: Spot, target: Target) -> tuple[bool, str]:
+    if target.kind == "hail" and target.party == spot.party:
+        return True, "a job's pod says to its own agent that it is up"
+    return False, "a job's pod has no way out but its hail to its own agent, a datagram"
+
+
+def _server(spot: Spot, target: Target) -> tuple[bool, str]:
+    match spot.kind, target.kind:
+        case "bus", "routes":
+            return True, "servers of the bus take each other"
+        case "bus", _:
+            return False, "a server of the bus speaks with the others only"
+        case "leaf", "hub":
+            return True, "a leaf speaks for its parties at the hub"
+        case "leaf", _:
+            return False, "a leaf speaks with the hub only"
+        case _, "bus":
+            return True, f"the {spot.kind} works by the bus"
+    return False, f"the {spot.kind} speaks with the bus only"
 
 
 def _agent(spot: Spot, target: Target, ways: frozenset[tuple[str, str]]) -> tuple[bool, str]:
+    if target.kind in _OF_AGENTS:
+        return True, _OF_AGENTS[target.kind]
     match target.kind:
-        case "gateway":
-            return True, "results go to the gateway"
-        case "api-server":
-            return True, "an agent makes pods and policies in its own namespace"
         case "job" if target.party == spot.party:
             return True, "it is a pod of its own party's jobs"
         case "agent" if (spot.party, target.party) in ways:
@@ -107,7 +137,7 @@ def _agent(spot: Spot, target: Target, ways: frozenset[tuple[str, str]]) -> tupl
 
 
 def isolation(
-    occasion: Occasion, hosts: Mapping[str, Host], *, phase: str = "now", patience: float = PATIENCE
+    occasion: Occasion, hosts: Mapping[str, Runs], *, phase: str = "now", patience: float = PATIENCE
 ) -> Matrix:
     """Try everything, all spots at once, and give what happened. `hosts` are the pods of the spots by name."""
     expected = expectations(occasion)
@@ -118,7 +148,7 @@ def isolation(
 
 
 def _knock(
-    tries: Sequence[tuple[Spot, Target, Expectation]], hosts: Mapping[str, Host], patience: float
+    tries: Sequence[tuple[Spot, Target, Expectation]], hosts: Mapping[str, Runs], patience: float
 ) -> dict[Flow, str]:
     by_spot: dict[str, list[tuple[Target, Flow]]] = {}
     for spot, target, each in tries:
@@ -135,7 +165,7 @@ def _knock(
 
 
 def _spec(target: Target) -> dict[str, object]:
-    raw = _DNS if target.protocol == "udp" else ""
+    raw = "" if target.protocol == "tcp" else HAIL if target.kind == "hail" else _DNS
     return {"address": target.address, "protocol": target.protocol, "port": target.port, "token": "0", "raw": raw}
 
 

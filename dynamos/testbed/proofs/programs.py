@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from dynamos.kit.errors import Broken, NotFound, TimedOut, Unavailable
-from dynamos.testbed.hosts import Host
+from dynamos.testbed.hosts import Completed, Host
 
 Name = Literal["listen", "knock", "capture", "forge"]
 
@@ -27,12 +27,31 @@ _READY_SECONDS, _LOOK_SECONDS = 20.0, 0.01
 _WORKERS = 16
 
 
-def run(host: Host, name: Name, spec: Mapping[str, Any], *, within: float) -> str:
+class Runs(Protocol):
+    """A host as far as it is needed for programs that end."""
+
+    @property
+    def name(self) -> str: ...
+
+    def run(
+        self, argv: Sequence[str], *, stdin: bytes | None = None, check: bool = True, within: float = 30.0
+    ) -> Completed: ...
+
+
+@runtime_checkable
+class Shellless(Protocol):
+    """A host without a shell: `python` are the words that start Python there."""
+
+    @property
+    def python(self) -> Sequence[str]: ...
+
+
+def run(host: Runs, name: Name, spec: Mapping[str, Any], *, within: float) -> str:
     """Run a program to its end with `spec` as its input, and give what it prints."""
-    return host.run([*_argv(name)], stdin=json.dumps(spec).encode(), within=within).text
+    return host.run([*_argv(host, name)], stdin=json.dumps(spec).encode(), within=within).text
 
 
-def answers(host: Host, name: Name, spec: Mapping[str, Any], *, within: float) -> list[str]:
+def answers(host: Runs, name: Name, spec: Mapping[str, Any], *, within: float) -> list[str]:
     """Run a program that prints a list of texts in JSON, and give that. Raises Broken where it prints something
     else."""
     told = run(host, name, spec, within=within)
@@ -97,13 +116,19 @@ def together(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
 
 
 def _begin(name: Name, program: Started, spec: Mapping[str, Any]) -> None:
-    words = [*_argv(name), json.dumps({**spec, "told": program._path})]  # noqa: SLF001  ours
+    words = [*_argv(program.host, name), json.dumps({**spec, "told": program._path})]  # noqa: SLF001  ours
     if not program.host.start(program._name, words):  # noqa: SLF001
         raise Unavailable(f"{name} does not start", where=program.host.name)
     program.wait("ready")
 
 
+def _argv(host: Runs, name: Name) -> tuple[str, ...]:
+    if isinstance(host, Shellless):
+        return (*host.python, "-I", "-S", "-c", text(name))
+    return ("sh", "-c", _PYTHON, sys.executable, text(name))
+
+
 @cache
-def _argv(name: Name) -> tuple[str, ...]:
-    text = files("dynamos.testbed.proofs.inside").joinpath(f"{name}.py").read_text(encoding="utf-8")
-    return ("sh", "-c", _PYTHON, sys.executable, text)
+def text(name: Name) -> str:
+    """Give a program."""
+    return files("dynamos.testbed.proofs.inside").joinpath(f"{name}.py").read_text(encoding="utf-8")

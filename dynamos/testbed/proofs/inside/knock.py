@@ -59,7 +59,8 @@ class Knock:
         """Open a socket; over TCP that is the first try, and the kernel repeats it."""
         kinds = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "icmp": socket.SOCK_RAW}
         protocol = socket.IPPROTO_ICMP if self.protocol == "icmp" else 0
-        self.socket = socket.socket(socket.AF_INET, kinds[self.protocol], protocol)
+        family = socket.AF_INET6 if ":" in self._to[0] else socket.AF_INET
+        self.socket = socket.socket(family, kinds[self.protocol], protocol)
         self.socket.setblocking(False)
         code = self.socket.connect_ex(self._to)
         if code not in (0, errno.EINPROGRESS):
