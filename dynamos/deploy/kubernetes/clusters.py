@@ -15,6 +15,7 @@ import yaml
 from lightkube import Client
 from lightkube.config import client_adapter
 from lightkube.config.kubeconfig import KubeConfig, SingleConfig
+from lightkube.core.decoders import decode_object, decode_status
 from lightkube.core.exceptions import ApiError, ConfigError
 from lightkube.generic_resource import create_global_resource
 from lightkube.models.authorization_v1 import ResourceAttributes, SelfSubjectAccessReviewSpec
@@ -60,6 +61,7 @@ class Lightkube:
     def look(self, questions: Questions) -> Facts:
         with self._faults():
             version = self._version()
+            acquaint()
             with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="cluster") as pool:
                 allowed = list(pool.map(self._may, questions.rights))
             refused = tuple(right for right, may in zip(questions.rights, allowed, strict=True) if not may)
@@ -158,6 +160,12 @@ class Lightkube:
             raise Unavailable(f"no cluster answers: {error}", where=self.server, hint=hint) from None
         except (ValueError, KeyError) as error:
             raise Broken(f"the cluster says what we do not understand: {error!r}", where=self.server) from None
+
+
+def acquaint() -> None:
+    """Have the decoder know what threads are to decode: two that are the first with a type crash in it (msgspec 0.22)."""
+    decode_object(b'{"spec": {}}', SelfSubjectAccessReview)
+    decode_status(b"{}")
 
 
 def kubeconfig_of(cluster: clusters.Cluster) -> Path:
