@@ -163,7 +163,7 @@ class Lightkube:
 
 
 def acquaint() -> None:
-    """Have the decoder know what threads are to decode: two that are the first with a type crash in it (msgspec 0.22)."""
+    """Have the decoder know what threads are to decode. In msgspec 0.22 two that are the first with a type crash."""
     decode_object(b'{"spec": {}}', SelfSubjectAccessReview)
     decode_status(b"{}")
 
