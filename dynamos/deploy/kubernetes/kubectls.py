@@ -106,6 +106,7 @@ def complaint(verb: str, said: str, where: str) -> DynamosError:
 _MEANINGS: tuple[tuple[tuple[str, ...], type[DynamosError], str], ...] = (
     (("exceeded quota",), Full, "wait until jobs have ended, or raise cluster.quota in the profile"),
     (("violates PodSecurity",), Broken, ""),
+    (("timed out waiting",), TimedOut, "the cluster goes on with it: look again later"),
     (("Forbidden", "forbidden"), Refused, "use a context that may do that: whoever deployed it could"),
     (("Unauthorized", "must be logged in", "provide credentials"), Unauthenticated,
      "renew what the kubeconfig says of you, or choose another context"),

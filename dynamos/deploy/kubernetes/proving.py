@@ -155,5 +155,5 @@ def _hear(double: Double, address: str, host: PodHost) -> None:
             return
         if time.monotonic() >= end:
             told = dict(zip(doubles.LISTENS[double.spot.kind], answers, strict=True))
-            raise TimedOut(f"it did not listen within {LISTEN_SECONDS:g} s; last seen: {told}", where=double.pod(""))
+            raise TimedOut(f"it did not listen within {LISTEN_SECONDS:g} s; last seen: {told}", where=double.spot.name)
         time.sleep(_LOOK_SECONDS)

@@ -142,7 +142,7 @@ def isolation(
     """Try everything, all spots at once, and give what happened. `hosts` are the pods of the spots by name."""
     expected = expectations(occasion)
     answers = _knock(expected, hosts, patience)
-    late = [each for each in expected if each[2].allowed and not answers[each[2].flow]]
+    late = [each for each in expected if each[2].allowed and not _through(each[1], answers[each[2].flow])]
     answers |= _knock(late, hosts, _LATER * patience)
     return Matrix(tuple(_cell(phase, target, each, answers[each.flow]) for _, target, each in expected))
 
@@ -170,8 +170,6 @@ def _spec(target: Target) -> dict[str, object]:
 
 
 def _cell(phase: str, target: Target, each: Expectation, answer: str) -> Cell:
-    # Where somebody listens, it was a filter that refused; else it was the kernel of whoever has the address.
-    observed = bool(answer) and not (answer == "refused" and target.served)
     return Cell(
         phase=phase,
         source=each.flow.source,
@@ -180,10 +178,15 @@ def _cell(phase: str, target: Target, each: Expectation, answer: str) -> Cell:
         protocol=each.flow.protocol,
         port=each.flow.port,
         expected=each.allowed,
-        observed=observed,
+        observed=_through(target, answer),
         why=each.why,
         evidence=answer,
     )
+
+
+def _through(target: Target, answer: str) -> bool:
+    # Where somebody listens, it was a filter that refused; else it was the kernel of whoever has the address.
+    return bool(answer) and not (answer == "refused" and target.served)
 
 
 def _flow(spot: Spot, target: Target) -> Flow:
