@@ -10,7 +10,7 @@ import pytest
 
 from dynamos.kit.clocks import SystemClock
 from dynamos.kit.errors import DynamosError, Refused
-from dynamos.kit.waits import until
+from dynamos.kit.waits import bounded, until
 from dynamos.knowledge.bases import bucket_of
 from dynamos.knowledge.memory import MemoryCluster
 from dynamos.middleware import instances
@@ -214,6 +214,32 @@ def test_a_part_that_others_send_rows_to_is_not_moved_and_the_request_may_be_run
         assert end.state == State.FAILED
         assert (end.error["code"], end.error["again"]) == ("agent-away", True)
         assert (await it.submit(THROUGH, job="again")).instances["SURF"] == "second"
+
+    run(tmp_path, play)
+
+
+def test_a_start_that_a_hanging_agent_does_not_answer_is_given_up_when_its_presence_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(executions, "START_TRY_SECONDS", 0.1)
+    monkeypatch.setattr(executions, "START_SECONDS", 3600.0)
+    monkeypatch.setattr(executions, "END_SECONDS", 0.1)
+
+    async def play(it: Orchestra):
+        hanging, asked = it.agents["UVA"], asyncio.Event()
+
+        async def hang(_: str, message: dict[str, Any]) -> dict[str, Any]:
+            asked.set()
+            await asyncio.Event().wait()
+            return message
+
+        await deaf(it, hanging)
+        await it.cluster.connect("UVA").bus.listen(f"agent.UVA.{hanging.instance}.>", hang)
+        begun = asyncio.create_task(it.submit(ALONE))
+        await bounded("the agent is asked", asked.wait(), within=BOUND)
+        await it.cluster.connect("UVA").store("presence").delete(f"UVA.{hanging.instance}")
+        await begun
+        end = await it.end_of()
+        assert (end.state, end.error["code"], end.error["where"]) == (State.FAILED, "lost", "UVA")
+        assert "hangs" in end.error["message"]
 
     run(tmp_path, play)
 

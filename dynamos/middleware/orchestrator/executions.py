@@ -42,17 +42,31 @@ AGAIN = "nothing has run; ask again"
 
 Move = Callable[[str], bool]
 """Gives the part of a party, of which nobody has heard, to another of its agents; tells whether there is one."""
+Here = Callable[[str], bool]
+"""Tells whether the agent that has a party's part goes on saying that it is there."""
 
 
 def _nowhere(_: str) -> bool:
     return False
 
 
+def _always(_: str) -> bool:
+    return True
+
+
 class Execution:
     """Runs the parts of one group of parties; a failure of one ends the others of the group."""
 
     def __init__(
-        self, live: LiveJob, kb: KnowledgeBase, key: Path, meeting: Meeting, clock: Clock, *, move: Move = _nowhere
+        self,
+        live: LiveJob,
+        kb: KnowledgeBase,
+        key: Path,
+        meeting: Meeting,
+        clock: Clock,
+        *,
+        move: Move = _nowhere,
+        here: Here = _always,
     ) -> None:
         self._live = live
         self._kb = kb
@@ -60,19 +74,13 @@ class Execution:
         self._meeting = meeting
         self._clock = clock
         self._move = move
+        self._here = here
 
     async def start(self, group: tuple[str, ...]) -> None:
         """Start every part of the group at once; where one cannot start, the others are ended."""
         failures = await asyncio.gather(*(self._start_part(party) for party in group), return_exceptions=True)
-        for party, failure in zip(group, failures, strict=True):
-            if failure is None:
-                continue
-            error = failure if isinstance(failure, DynamosError) else DynamosError(f"{party}: {failure}")
-            if not isinstance(failure, DynamosError):
-                log.error("start.broken job=%s party=%s", self._live.record.id, party, exc_info=failure)
-            error.where = error.where or party
-            self._live.end_part(party, State.FAILED, error)
-            await self._end_part(party, "ended", f"part at {party} did not start")
+        failed = [party for party, failure in zip(group, failures, strict=True) if self._not_begun(party, failure)]
+        await asyncio.gather(*(self._end_part(each, "ended", f"part at {each} did not start") for each in failed))
 
     async def finish(self, group: tuple[str, ...], deadline: float) -> list[PartReport]:
         """Give the report of every part of the group; what has not reported by the deadline is lost."""
@@ -97,6 +105,17 @@ class Execution:
         ended = self._live.plan.parties if parties is None else parties
         await asyncio.gather(*(self._end_part(party, code, reason) for party in ended))
 
+    def _not_begun(self, party: str, failure: BaseException | None) -> bool:
+        """Close a part that did not start; tell whether that is so."""
+        if failure is None:
+            return False
+        error = failure if isinstance(failure, DynamosError) else DynamosError(f"{party}: {failure}")
+        if not isinstance(failure, DynamosError):
+            log.error("start.broken job=%s party=%s", self._live.record.id, party, exc_info=failure)
+        error.where = error.where or party
+        self._live.end_part(party, State.FAILED, error)
+        return True
+
     async def _start_part(self, party: str) -> None:
         message = StartPart(
             grant=grants.sign(self._grant(party), self._key),
@@ -118,6 +137,8 @@ class Execution:
                 before = error
             elif self._move(party):
                 log.info("part.moved job=%s party=%s", self._live.record.id, party)
+            if isinstance(error, TimedOut) and not self._here(party):
+                raise TimedOut(f"the agent of {party} hangs, or its site is cut off", where=party, code="lost")
             if loop.time() >= (last if isinstance(error, TimedOut) else end):
                 raise before or _away(party)
             await asyncio.sleep(RETRY_SECONDS)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 
 from opentelemetry import trace
 
@@ -331,13 +332,20 @@ class Orchestrator:
         live.place({party: other})
         return True
 
+    def _here(self, live: LiveJob, party: str) -> bool:
+        """Tell whether the agent that has the part of a party goes on renewing its presence."""
+        there = self._overview.online().get(party, ())
+        return live.instances.get(party) in {each.instance for each in there}
+
     def _ours(self) -> Counter[str]:
         """Count the parts that we know of by the agent that runs them."""
         return Counter(each for live in self._live.values() for each in live.instances.values())
 
     def _execution(self, live: LiveJob, meeting: Meeting) -> Execution:
-        move = lambda party: self._move(live, party)  # noqa: E731
-        return Execution(live, self._kb, self._config.credentials.key, meeting, self._clock, move=move)
+        return Execution(
+            live, self._kb, self._config.credentials.key, meeting, self._clock,
+            move=partial(self._move, live), here=partial(self._here, live),
+        )  # fmt: skip
 
     def _stop_early(self, live: LiveJob, error: DynamosError, event: str) -> None:
         if not live.record.state.final:
