@@ -6,6 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# On a busy machine one example of a test may take seconds: how long it takes says nothing of what is tested.
+settings.register_profile("dynamos", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("dynamos")
 
 
 @pytest.fixture(scope="session")
