@@ -62,7 +62,7 @@ def test_an_upgrade_loses_and_refuses_no_request(place: Place, another: Path, mo
     with load(gate, asks, at_once=AT_ONCE, at=f"{service}:80") as found:
         done = place.market.stack.up()
         eventually("all units are of the new release", lambda: _images_of(place) == {now}, within=GONE_SECONDS)
-    print(f"upgrade in {len(done.steps)} steps: {found}")
+    print(f"upgrade in {len(done.steps)} steps: {found}", *dict.fromkeys(each["error"] for each in found.bad), sep="\n")
     assert len(found.answers) > 10
     assert found.bad == []
 
