@@ -10,6 +10,8 @@ from typing import Any
 from cluster.clusters import Cluster
 
 from dynamos.deploy.kubernetes.labels import PARTY, ROLE
+from dynamos.jobs.pods.api import WARM
+from dynamos.jobs.pods.settings import POOL
 from dynamos.jobs.pods.settings import PORT as COURIER_PORT
 from dynamos.testbed.hosts import Host
 from dynamos.testbed.proofs.clusters import Occasion, Spot, Target
@@ -69,6 +71,8 @@ def _spot(pod: dict[str, Any]) -> Spot | None:
     label, name = pod["metadata"]["labels"], pod["metadata"]["name"]
     role, party = label.get(ROLE, ""), label.get(PARTY, "")
     kind: Any = role
+    if role == "job" and label.get(POOL) != WARM:
+        return None  # it may end while it is knocked at
     return Spot(f"{name} of {party}" if party else name, kind, party) if role in _KINDS else None
 
 
