@@ -113,6 +113,7 @@ def test_a_world_killed_at_any_moment_leaves_nothing(typed, figure, times):
     figure("SIGKILL of the world", f"{times} times, nothing left")
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("driver", [name if name in SOON else soaking(name) for name in get_args(DriverName)])
 def test_every_driver_over_three_sites(typed, tmp_path, right, figure, driver):
     before = machine_state()
@@ -195,6 +196,7 @@ def test_two_testbeds_at_once_are_independent(typed, tmp_path, right):
     assert typed.asked("testbed", "isolation", "-t", "two")["holds"]
 
 
+@pytest.mark.soak
 def test_ten_sites_answer(typed, right, figure):
     began = time.monotonic()
     typed("up", "ten-sites")

@@ -198,6 +198,7 @@ def test_a_folder_with_a_shell_is_an_image(tmp_path):
         assert reference.endswith(found.manifest_digest)
 
 
+@pytest.mark.soak
 @pytest.mark.e2e
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("apt-get") is None, reason="no apt-get here")
