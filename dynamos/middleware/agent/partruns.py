@@ -22,6 +22,8 @@ tracer = trace.get_tracer("dynamos.agent")
 GATEWAY = "api"
 GRACE_SECONDS = 10.0
 SETTLE_SECONDS = 2.0
+TELL_SECONDS = 2.0
+"""How long the streams of a part that failed may take to tell their receivers why."""
 READER_GONE = "reader-gone"
 STEP_FAILED = ("not-arrow", "truncated", READER_GONE)
 """Codes of a stream that may only mean that the step at our end of it has died."""
@@ -106,6 +108,8 @@ class PartRun:
                 sends = [group.create_task(self._send(edge, confirmed)) for edge in self.grant.part.outgoing]
                 self._outcome = await self._running.wait()
                 self._settle(confirmed)
+                if self._error is not None:
+                    await _break_off(sends)
         except TimeoutError:
             await self.kill(TimedOut(f"the streams of {self.grant.party} did not end in time", code="deadline"))
             self._outcome = await self._running.wait()
@@ -214,3 +218,12 @@ class PartRun:
             usages=self._outcome.usages,
             transfers=transfers,
         )
+
+
+async def _break_off(sends: list[asyncio.Task[Transfer | None]]) -> None:
+    """End the streams of a part that failed: one whose receiver never took it, or is gone, would wait for it."""
+    if not sends:
+        return
+    _, late = await asyncio.wait(sends, timeout=TELL_SECONDS)
+    for send in late:
+        send.cancel()
