@@ -192,7 +192,7 @@ class PartRun:
     async def _forget(self) -> None:
         """Let nothing of the job in any more."""
         try:
-            await self.exchange.forget(self.grant.job, Cancelled("the part has ended"))
+            await self.exchange.forget(self.grant.job, Cancelled("the part has ended", code="ended"))
         except TimedOut as error:
             log.warning("streams.not-forgotten job=%s error=%s", self.grant.job, error)
 
