@@ -171,7 +171,8 @@ class Carrier:
         await self._exchange.expect(job, pipes, aborted)
 
     async def _forget(self, order: dict[str, Any]) -> None:
-        await self._exchange.forget(order["job"], unpack(order["error"]) or Cancelled("the part has ended", code="ended"))
+        error = unpack(order["error"]) or Cancelled("the part has ended", code="ended")
+        await self._exchange.forget(order["job"], error)
         self._say({"done": order["number"]})
 
     async def _send(self, number: int, order: dict[str, Any], source: int) -> None:
