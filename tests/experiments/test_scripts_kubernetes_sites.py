@@ -104,6 +104,7 @@ def test_without_a_cluster_that_is_named_none_is_looked_for(monkeypatch: pytest.
         stretches.sites(Cluster())
 
 
+@pytest.mark.e2e
 def test_without_a_cluster_every_trial_is_skipped_with_its_reason(tmp_path: Path) -> None:
     done = quickly(tmp_path, {"KUBECONFIG": ""})
     assert done.returncode == Unavailable.exit, done.stdout + done.stderr
