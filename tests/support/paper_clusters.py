@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from dynamos.deploy.kubernetes.doubles import LISTENS
+from dynamos.deploy.kubernetes.doubles import SERVES, listens
 from dynamos.deploy.kubernetes.kubectls import complaint
 from dynamos.deploy.kubernetes.manifests import objects
 from dynamos.deploy.kubernetes.plans import Plan
@@ -196,7 +196,7 @@ def _listens(pod: Object) -> Iterable[tuple[str, int]]:
         if container["name"] == "double":
             return [tuple(each) for each in json.loads(container["args"][0])["ports"]]
     kind: Any = _labels(pod).get("dynamos.dev/role", "")
-    return [*LISTENS.get(kind, ()), *_OTHER_PORTS.get(pod["metadata"]["name"], ())]
+    return [*(listens(kind) if kind in SERVES else ()), *_OTHER_PORTS.get(pod["metadata"]["name"], ())]
 
 
 def _selected(selector: Object, labels: dict[str, str]) -> bool:

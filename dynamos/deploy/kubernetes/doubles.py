@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from dynamos.deploy.kubernetes.labels import OURS, PART_OF, PARTY, ROLE, made
 from dynamos.deploy.kubernetes.plans import Manifest
@@ -22,7 +22,7 @@ from dynamos.jobs.pods.hails import HAIL_PORT
 from dynamos.jobs.pods.settings import PORT as COURIER_PORT
 from dynamos.kit.errors import Unavailable
 from dynamos.testbed.proofs import programs
-from dynamos.testbed.proofs.clusters import Kind, Spot
+from dynamos.testbed.proofs.clusters import Kind, Spot, TargetKind
 from dynamos.testbed.wanted import PORTS
 
 PROOF = "dynamos.dev/proof"
@@ -33,15 +33,16 @@ BACKSTOP_SECONDS = 900
 """When the cluster ends a double whose proof was killed."""
 PYTHON = "python"
 OUTSIDER = "outsider"
-LISTENS: dict[Kind, tuple[tuple[str, int], ...]] = {
-    "agent": (("tcp", PORTS["exchange"]), ("udp", HAIL_PORT)),
-    "job": (("tcp", COURIER_PORT),),
-    "api": (("tcp", PORTS["api"]), ("tcp", PORTS["exchange"])),
-    "orchestrator": (("tcp", HEALTH_PORT),),
-    "bus": (("tcp", PORTS["bus"]), ("tcp", ROUTES), ("tcp", PORTS["leaf"])),
-    "leaf": (("tcp", PORTS["bus"]),),
+SERVES: dict[Kind, tuple[tuple[TargetKind, int], ...]] = {
+    "agent": (("agent", PORTS["exchange"]), ("hail", HAIL_PORT)),
+    "job": (("job", COURIER_PORT),),
+    "api": (("api", PORTS["api"]), ("gateway", PORTS["exchange"])),
+    "orchestrator": (("orchestrator", HEALTH_PORT),),
+    "bus": (("bus", PORTS["bus"]), ("routes", ROUTES), ("hub", PORTS["leaf"])),
+    "leaf": (("leaf", PORTS["bus"]),),
     "outsider": (),
 }
+"""What a double of each kind stands for, and at which port it listens for that."""
 _SHARE = Share("10m", "32Mi", "128Mi")
 _TOLD = "/tmp/told"  # noqa: S108  in a container
 
@@ -57,6 +58,16 @@ class Double:
     def pod(self, token: str) -> str:
         """Give the name of its pod. No other run of a proof has the token."""
         return f"proof-{token}-{self.spot.kind}"
+
+
+def protocol_of(what: TargetKind) -> Literal["tcp", "udp"]:
+    """Give by what something is knocked at."""
+    return "udp" if what == "hail" else "tcp"
+
+
+def listens(kind: Kind) -> list[tuple[str, int]]:
+    """Give where a double listens: protocols and ports."""
+    return [(protocol_of(what), port) for what, port in SERVES[kind]]
 
 
 def doubles(standing: Standing, outside: str) -> tuple[Double, ...]:
@@ -118,7 +129,7 @@ def _pod(testbed: str, double: Double, token: str, image: str) -> Manifest:
 
 
 def _listener(kind: Kind, image: str) -> dict[str, Any]:
-    told = json.dumps({"ports": LISTENS[kind], "told": _TOLD})
+    told = json.dumps({"ports": listens(kind), "told": _TOLD})
     words = [PYTHON, "-I", "-S", "-c", programs.text("listen")]
     return container("double", image, _SHARE, [mount("told", "/tmp")], command=words, args=[told])  # noqa: S108
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dynamos.deploy.kubernetes.doubles import Double
+from dynamos.deploy.kubernetes.doubles import SERVES, Double, protocol_of
 from dynamos.deploy.kubernetes.guards import KUBELET
 from dynamos.deploy.kubernetes.plans import Manifest
-from dynamos.deploy.kubernetes.pods import HEALTH_PORT
-from dynamos.deploy.kubernetes.policies import ROUTES
 from dynamos.deploy.kubernetes.standings import Place, Standing, party_of, role_of
-from dynamos.jobs.pods.hails import HAIL_PORT
 from dynamos.jobs.pods.settings import PORT as COURIER_PORT
-from dynamos.testbed.proofs.clusters import Kind, Target, TargetKind
+from dynamos.testbed.proofs.clusters import Target, TargetKind
 from dynamos.testbed.wanted import PORTS
 
 METADATA: Place = ("169.254.169.254", 80)
@@ -27,14 +24,6 @@ _OF_PODS: dict[str, tuple[tuple[TargetKind, int], ...]] = {
     "leaf": (("leaf", PORTS["bus"]),),
 }
 """Where pods of a role listen in any case."""
-_OF_DOUBLES: dict[Kind, tuple[tuple[TargetKind, int], ...]] = {
-    "agent": (("agent", PORTS["exchange"]), ("hail", HAIL_PORT)),
-    "job": (("job", COURIER_PORT),),
-    "api": (("api", PORTS["api"]), ("gateway", PORTS["exchange"])),
-    "orchestrator": (("orchestrator", HEALTH_PORT),),
-    "bus": (("bus", PORTS["bus"]), ("routes", ROUTES), ("hub", PORTS["leaf"])),
-    "leaf": (("leaf", PORTS["bus"]),),
-}
 _OF_SERVICES: dict[str, TargetKind] = {"api": "api", "bus": "bus", "leaf": "leaf"}
 
 
@@ -59,9 +48,9 @@ def of_pod(pod: Manifest) -> Iterator[Target]:
 
 def _of_double(double: Double, address: str) -> Iterator[Target]:
     spot = double.spot
-    for kind, port in _OF_DOUBLES.get(spot.kind, ()):
+    for kind, port in SERVES[spot.kind]:
         name = _named("double", kind, "", spot.party)
-        yield Target(name, kind, address, port, spot.party, "udp" if kind == "hail" else "tcp", spot=spot.name)
+        yield Target(name, kind, address, port, spot.party, protocol_of(kind), spot=spot.name)
 
 
 def _of_service(service: Manifest) -> Iterator[Target]:

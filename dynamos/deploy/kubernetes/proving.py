@@ -145,7 +145,7 @@ def _hear(double: Double, address: str, host: PodHost) -> None:
     """Wait until a double answers itself wherever it listens: silence is a policy's from then on. Raises TimedOut."""
     knocks = [
         {"address": address, "protocol": protocol, "port": port, "token": "0", "raw": HAIL if protocol == "udp" else ""}
-        for protocol, port in doubles.LISTENS[double.spot.kind]
+        for protocol, port in doubles.listens(double.spot.kind)
     ]
     end = time.monotonic() + LISTEN_SECONDS
     while True:
@@ -154,6 +154,6 @@ def _hear(double: Double, address: str, host: PodHost) -> None:
         if all(answer not in ("", "refused") for answer in answers):
             return
         if time.monotonic() >= end:
-            told = dict(zip(doubles.LISTENS[double.spot.kind], answers, strict=True))
+            told = dict(zip(doubles.listens(double.spot.kind), answers, strict=True))
             raise TimedOut(f"it did not listen within {LISTEN_SECONDS:g} s; last seen: {told}", where=double.spot.name)
         time.sleep(_LOOK_SECONDS)
