@@ -8,6 +8,8 @@ WORKERS ?= auto
 E2E_WORKERS ?= 2
 BIN := .venv/bin
 READY := .venv/.ready
+# What pytest ended with: 1 says that every test ran, and some failed; anything else that not all of them ran.
+ENDED := .pytest_cache/ended
 # A uv that works, else our own: a version manager's shim may be on the path without a uv behind it.
 UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .tools/bin/uv)
 OWN_UV := $(filter .tools/bin/uv,$(UV))
@@ -19,7 +21,9 @@ demo: $(READY) ## every idea of the system on this machine, with real data, chec
 	@$(BIN)/dynamos demo
 
 test: $(READY) ## the project's behaviour, in minutes; networks of testbeds apart
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not e2e and not testbed and not cluster"
+	@mkdir -p .pytest_cache
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not e2e and not testbed and not cluster" \
+	    && echo 0 > $(ENDED) || { told=$$?; echo $$told > $(ENDED); exit $$told; }
 
 e2e: $(READY) ## what takes longer: real Pulumi and Ansible, every driver, quick experiments; two at a time
 	@command -v pulumi >/dev/null || ! command -v go >/dev/null || $(MAKE) --no-print-directory pulumi \
@@ -31,7 +35,8 @@ e2e: $(READY) ## what takes longer: real Pulumi and Ansible, every driver, quick
 soak: $(READY) ## the same at full scale, and often: whole testbeds of every driver, ten kills, fifty networks at once
 	$(BIN)/python -m pytest --durations=40 -m soak
 
-again: $(READY) ## only the tests that failed last, one at a time
+again: $(READY) ## only the tests that failed in make test, one at a time
+	@test "$$(cat $(ENDED))" = 1 || { echo "make test did not end with tests that failed, and only that" >&2; exit 1; }
 	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none -m ""
 
 packages: $(READY) ## install the Debian packages that testbeds with networks need (as root; others are told which)
